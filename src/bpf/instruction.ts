@@ -1,0 +1,38 @@
+/**
+ * The eBPF instruction as plain data (RFC 9669). Encoding, decoding, constructors and the disassembler build on it.
+ * Nothing here knows a kernel: whatever depends on one is a symbolic `Reference`, resolved by `linux/` at load time or by
+ * the VM when it starts.
+ */
+
+/** Where in a policy's source an instruction comes from; line and column count from 1. */
+export interface SourcePosition {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  /** The whole source line, without its line end. */
+  readonly text: string;
+}
+
+/** What an instruction's immediate or offset stands for until a kernel or the VM gives it a number. */
+export type Reference =
+  /** Wide load: the map itself (a file descriptor in the kernel). `map` is a key of `ProgramSpec.maps`. */
+  | { readonly kind: "map"; readonly map: string }
+  /** Wide load: the address of byte `offset` of entry 0 of an array map. */
+  | { readonly kind: "mapValue"; readonly map: string; readonly offset: number }
+  /** Load or store: the instruction's offset is that of a field of a kernel structure, looked up in the kernel's BTF. */
+  | { readonly kind: "field"; readonly struct: string; readonly field: string };
+
+/** One instruction. A wide load (LD_IMM64) is one `Instruction` too, but fills two slots; jump offsets count slots. */
+export interface Instruction {
+  readonly opcode: number;
+  readonly dst: number;
+  readonly src: number;
+  /** Signed 16 bits: slots for jumps, bytes for memory. */
+  readonly offset: number;
+  /** Signed 32 bits. */
+  readonly imm: number;
+  /** The 64-bit immediate of a wide load without a reference (unsigned). */
+  readonly wide?: bigint;
+  readonly reference?: Reference;
+  readonly position?: SourcePosition;
+}
