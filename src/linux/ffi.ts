@@ -8,8 +8,8 @@ const libc = koffi.load(null as unknown as string);
 
 /** Addresses are BigInt; 0n is NULL. */
 export type Address = bigint;
-/** An argument: numbers for int and long, Buffers or addresses for pointers. */
-export type Argument = number | bigint | Uint8Array | null;
+/** An argument: numbers for int and long, Buffers or addresses for pointers, text for `str`. */
+export type Argument = number | bigint | string | Uint8Array | null;
 
 /** Errors of system calls: the function, the errno and its symbolic name. */
 export class SystemCallError extends Error {
@@ -40,7 +40,11 @@ export const errnos: Readonly<Record<string, number>> = koffi.os.errno;
 export type Signature = { readonly returns: string; readonly args: readonly string[] };
 
 /** Declares a libc function: `declare("setns", "int", ["int", "int"])`. The result is the raw return value. */
-export function declare(name: string, returns: string, args: readonly string[]): (...args: Argument[]) => number | bigint {
+export function declare(
+  name: string,
+  returns: string,
+  args: readonly string[],
+): (...args: Argument[]) => number | bigint {
   return libc.func(name, returns, [...args]) as (...args: Argument[]) => number | bigint;
 }
 
