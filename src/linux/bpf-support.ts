@@ -1,0 +1,103 @@
+/**
+ * Kernel features of bpf(2), each found by trying the smallest thing that needs it; versions are only told to people.
+ * Answers are kept: a kernel does not change under a process, its capabilities are asked for separately.
+ */
+import { closeSync } from "node:fs";
+import { MapType, ProgramType, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
+import { AttachType } from "../bpf/spec.ts";
+import { tryBpf } from "./bpf-syscall.ts";
+import { errnos } from "./ffi.ts";
+import type { KernelFeature } from "./kernel-error.ts";
+import { pageSize } from "./memory.ts";
+
+function feature(name: string, needs: string, probe: () => boolean): KernelFeature {
+  let answer: boolean | undefined;
+  return { name, needs, present: () => (answer ??= probe()) };
+}
+
+const NO_SUCH_INTERFACE = 0x7fff_ffff;
+
+const mapShapes: Readonly<Record<MapTypeName, readonly [key: number, value: number, entries: number, needs: string]>> =
+  {
+    hash: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
+    array: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
+    progArray: [4, 4, 1, "Linux >= 4.2, CONFIG_BPF_SYSCALL"],
+    perCpuHash: [4, 8, 1, "Linux >= 4.6"],
+    perCpuArray: [4, 8, 1, "Linux >= 4.6"],
+    lruHash: [4, 4, 1, "Linux >= 4.10"],
+    lruPerCpuHash: [4, 8, 1, "Linux >= 4.10"],
+    ringBuffer: [0, 0, pageSize, "Linux >= 5.8"],
+  };
+
+/** Maps of a type. */
+export const mapTypeSupport = Object.fromEntries(
+  Object.entries(mapShapes).map(([name, [keySize, valueSize, maxEntries, needs]]) => [
+    name,
+    feature(`map type ${name}`, needs, () =>
+      accepted(tryBpf("mapCreate", { type: MapType[name as MapTypeName], keySize, valueSize, maxEntries }).result),
+    ),
+  ]),
+) as Readonly<Record<MapTypeName, KernelFeature>>;
+
+/** `r0 = 0; exit`. */
+const smallest = Uint8Array.from([0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
+
+function loadSmallest(type: ProgramTypeName, expectedAttachType = 0): number {
+  return tryBpf("progLoad", {
+    type: ProgramType[type],
+    instructions: smallest,
+    instructionCount: 2,
+    license: "GPL",
+    expectedAttachType,
+  }).result;
+}
+
+/** Program types that load without a target in the kernel. */
+export const programTypeSupport: Readonly<Partial<Record<ProgramTypeName, KernelFeature>>> = {
+  schedCls: feature("program type schedCls (tc)", "Linux >= 4.1, CONFIG_NET", () => accepted(loadSmallest("schedCls"))),
+  xdp: feature("program type xdp", "Linux >= 4.8, CONFIG_NET", () => accepted(loadSmallest("xdp"))),
+  sockOps: feature("program type sockOps", "Linux >= 4.13, CONFIG_INET, CONFIG_CGROUP_BPF", () =>
+    accepted(loadSmallest("sockOps", AttachType.cgroupSockOps)),
+  ),
+};
+
+/** A link to an interface that cannot exist is ENODEV where the kind of link is known, EINVAL where it is not. */
+function linkKnown(type: "xdp" | "schedCls", attachType: number): boolean {
+  const progFd = loadSmallest(type, attachType);
+  if (progFd < 0) return false;
+  try {
+    const outcome = tryBpf("linkCreate", { progFd, target: NO_SUCH_INTERFACE, attachType });
+    return outcome.errno === errnos["ENODEV"];
+  } finally {
+    closeSync(progFd);
+  }
+}
+
+export const tcxLinks = feature("tcx links", "Linux >= 6.6, CONFIG_NET_XGRESS", () =>
+  linkKnown("schedCls", AttachType.tcxIngress),
+);
+
+export const xdpLinks = feature("XDP links", "Linux >= 5.9", () => linkKnown("xdp", AttachType.xdp));
+
+export const batchOperations = feature("batch operations on maps", "Linux >= 5.6", () => {
+  const mapFd = tryBpf("mapCreate", { type: MapType.hash, keySize: 4, valueSize: 4, maxEntries: 1 }).result;
+  if (mapFd < 0) return false;
+  try {
+    const keys = new Uint8Array(4);
+    return tryBpf("mapUpdateBatch", { mapFd, keys, values: new Uint8Array(4), count: 1 }).result === 0;
+  } finally {
+    closeSync(mapFd);
+  }
+});
+
+export const mappableArrays = feature("arrays mapped into memory", "Linux >= 5.5", () =>
+  accepted(
+    tryBpf("mapCreate", { type: MapType.array, keySize: 4, valueSize: 8, maxEntries: 1, flags: 1 << 10 }).result,
+  ),
+);
+
+function accepted(fd: number): boolean {
+  if (fd < 0) return false;
+  closeSync(fd);
+  return true;
+}
