@@ -1,0 +1,227 @@
+/**
+ * A bulk transfer over MPTCP between two hosts of a lab, in this process. It runs until it is told to stop or has sent what was
+ * asked; both ends hash what passes, so that "delivered" means every byte in its place.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import type net from "node:net";
+import { mptcpInfo, type MptcpInfo } from "../../linux/mptcp-info.ts";
+import { connectMptcp, listenMptcp, type StreamOptions } from "../../linux/sockets.ts";
+import type { Lab } from "../lab.ts";
+
+export type TransferOptions = Omit<StreamOptions, "netns"> & {
+  /** Who opens the connection; "client" and "server" unless said otherwise. */
+  readonly client?: string;
+  readonly server?: string;
+  /** "download" (from the server to the client) unless said otherwise. */
+  readonly direction?: "download" | "upload";
+  /** The link over which the connection is opened; the lab's first one between the two unless said otherwise. */
+  readonly link?: string;
+  readonly family?: 4 | 6;
+  /** Ends by itself after so many bytes. */
+  readonly bytes?: number;
+  /** Called about every `progressMs` (200). */
+  readonly onProgress?: (progress: TransferProgress) => void;
+  readonly progressMs?: number;
+};
+
+export type TransferProgress = {
+  /** Since the start. */
+  readonly elapsedMs: number;
+  readonly receivedBytes: number;
+  /** Since the last report. */
+  readonly goodputMbit: number;
+};
+
+export type TransferResult = {
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** SHA-256, hexadecimal. */
+  readonly sentHash: string;
+  readonly receivedHash: string;
+  readonly elapsedMs: number;
+  readonly goodputMbit: number;
+  /** Everything that was sent arrived, unchanged. */
+  readonly ok: boolean;
+};
+
+export class Transfer {
+  /** The ends as the hosts see them. */
+  readonly client: net.Socket;
+  readonly server: net.Socket;
+  readonly sender: net.Socket;
+  readonly receiver: net.Socket;
+  readonly #listener: net.Server;
+  /** Resolves when the transfer has ended, by itself or by `stop()`; rejects when the connection broke. */
+  readonly done: Promise<TransferResult>;
+  #sent = 0;
+  #received = 0;
+  #stopping = false;
+  readonly #startedAt = performance.now();
+
+  constructor({ client, server, listener }: Connection, options: TransferOptions) {
+    this.client = client;
+    this.server = server;
+    this.#listener = listener;
+    [this.sender, this.receiver] = options.direction === "upload" ? [client, server] : [server, client];
+    this.done = this.#run(options);
+    // Whoever awaits `done` or `stop()` hears of a failure; nobody has to.
+    this.done.catch(() => {});
+  }
+
+  get sentBytes(): number {
+    return this.#sent;
+  }
+
+  get receivedBytes(): number {
+    return this.#received;
+  }
+
+  /** The connection as the sending host sees it. */
+  info(): MptcpInfo {
+    return mptcpInfo(this.sender);
+  }
+
+  /** The connection as the receiving host sees it. */
+  receiverInfo(): MptcpInfo {
+    return mptcpInfo(this.receiver);
+  }
+
+  /** Sends no more, waits until everything has arrived, and compares. */
+  async stop(): Promise<TransferResult> {
+    this.#stopping = true;
+    return await this.done;
+  }
+
+  /** Cuts the connection off. */
+  abort(): void {
+    this.sender.destroy(new Error("The transfer was aborted"));
+    this.receiver.destroy();
+  }
+
+  async #run(options: TransferOptions): Promise<TransferResult> {
+    const { sender, receiver } = this;
+    const sentHash = createHash("sha256");
+    const receivedHash = createHash("sha256");
+    const timer =
+      options.onProgress === undefined ? undefined : this.#report(options.onProgress, options.progressMs ?? 200);
+    try {
+      await Promise.all([
+        this.#send(sentHash, options.bytes ?? Infinity),
+        new Promise<void>((resolve, reject) => {
+          receiver.on("data", (data: Buffer) => {
+            receivedHash.update(data);
+            this.#received += data.length;
+          });
+          receiver.once("end", resolve);
+          receiver.once("error", reject);
+          receiver.once("close", () => reject(new Error("The connection was closed before all data had arrived")));
+        }),
+      ]);
+    } finally {
+      clearInterval(timer);
+      sender.destroy();
+      receiver.destroy();
+      this.#listener.close();
+    }
+    const elapsedMs = performance.now() - this.#startedAt;
+    const hashes = { sentHash: sentHash.digest("hex"), receivedHash: receivedHash.digest("hex") };
+    return {
+      sentBytes: this.#sent,
+      receivedBytes: this.#received,
+      ...hashes,
+      elapsedMs,
+      goodputMbit: megabits(this.#received, elapsedMs),
+      ok: this.#sent === this.#received && hashes.sentHash === hashes.receivedHash,
+    };
+  }
+
+  async #send(hash: ReturnType<typeof createHash>, limit: number): Promise<void> {
+    const { sender } = this;
+    // Random, so that nothing on the way can mistake one block for another by chance within a block.
+    const block = randomBytes(1 << 20);
+    const chunkBytes = 64 * 1024;
+    let failure: Error | undefined;
+    sender.once("error", (error) => (failure = error));
+    for (let at = 0; !this.#stopping && this.#sent < limit; at = (at + chunkBytes) % block.length) {
+      const chunk = block.subarray(at, at + Math.min(chunkBytes, limit - this.#sent));
+      hash.update(chunk);
+      this.#sent += chunk.length;
+      await new Promise<void>((resolve, reject) => {
+        sender.write(chunk, (error) => (error ? reject(error) : resolve()));
+      });
+    }
+    if (failure !== undefined) throw failure;
+    await new Promise<void>((resolve) => {
+      sender.end(resolve);
+    });
+  }
+
+  #report(onProgress: (progress: TransferProgress) => void, everyMs: number): NodeJS.Timeout {
+    let last = { at: this.#startedAt, bytes: 0 };
+    return setInterval(() => {
+      const now = { at: performance.now(), bytes: this.#received };
+      onProgress({
+        elapsedMs: now.at - this.#startedAt,
+        receivedBytes: now.bytes,
+        goodputMbit: megabits(now.bytes - last.bytes, now.at - last.at),
+      });
+      last = now;
+    }, everyMs);
+  }
+}
+
+export function megabits(bytes: number, elapsedMs: number): number {
+  return elapsedMs > 0 ? (bytes * 8) / 1000 / elapsedMs : 0;
+}
+
+/** cubic, because the default of some machines stalls on short paths when several subflows share them. */
+const defaultCongestionControl = "cubic";
+
+/** Both ends of a connection, and the listener, without which the kernel accepts no further subflows. */
+export type Connection = { readonly client: net.Socket; readonly server: net.Socket; readonly listener: net.Server };
+
+/** Opens a connection of its own between two hosts. @throws SystemCallError, e.g. EPROTONOSUPPORT without MPTCP. */
+export async function connectHosts(lab: Lab, options: TransferOptions = {}): Promise<Connection> {
+  lab.check();
+  const [clientHost, serverHost] = [lab.host(options.client ?? "client"), lab.host(options.server ?? "server")];
+  const target = serverHost.interfaces.find(
+    ({ link }) => (options.link ?? link) === link && clientHost.interfaces.some((candidate) => candidate.link === link),
+  );
+  if (target === undefined) {
+    throw new RangeError(
+      `Cannot connect ${clientHost.name} to ${serverHost.name}: no link ${options.link ?? ""} there`,
+    );
+  }
+  const six = options.family === 6;
+  const common: StreamOptions = {
+    ...options,
+    congestionControl: options.congestionControl ?? defaultCongestionControl,
+  };
+  const listener = await listenMptcp({
+    ...common,
+    address: six ? "::" : "0.0.0.0",
+    port: 0,
+    netns: serverHost.netns,
+    allowHalfOpen: true,
+  });
+  try {
+    const accepted = new Promise<net.Socket>((resolve) => listener.once("connection", resolve));
+    const { port } = listener.address() as net.AddressInfo;
+    const client = await connectMptcp({
+      ...common,
+      address: six ? target.ipv6 : target.ipv4,
+      port,
+      netns: clientHost.netns,
+      allowHalfOpen: true,
+    });
+    return { client, server: await accepted, listener };
+  } catch (error) {
+    listener.close();
+    throw error;
+  }
+}
+
+/** Starts a transfer; `stop()` it, or give it `bytes` and await `done`. */
+export async function startTransfer(lab: Lab, options: TransferOptions = {}): Promise<Transfer> {
+  return new Transfer(await connectHosts(lab, options), options);
+}

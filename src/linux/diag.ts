@@ -1,0 +1,149 @@
+/** The TCP sockets of a namespace, as sock_diag tells of them (include/uapi/linux/inet_diag.h, mptcp.h). */
+import { decodeAttributes, InterruptedDumpError, NetlinkSocket, type NetlinkMessage } from "./netlink.ts";
+import { withNetns, type NetworkNamespace } from "./netns.ts";
+import { addressText, AF_INET, AF_INET6, type SocketAddress } from "./sockaddr.ts";
+import { parseTcpInfo, type TcpInfo } from "./tcp-info.ts";
+
+const NETLINK_SOCK_DIAG = 4;
+const SOCK_DIAG_BY_FAMILY = 20;
+const IPPROTO_TCP = 6;
+const INET_DIAG_INFO = 2;
+const diagMessageLength = 72;
+
+/** State numbers of include/net/tcp_states.h. */
+const states = [
+  "unknown",
+  "established",
+  "syn-sent",
+  "syn-received",
+  "fin-wait-1",
+  "fin-wait-2",
+  "time-wait",
+  "closed",
+  "close-wait",
+  "last-ack",
+  "listen",
+  "closing",
+  "new-syn-received",
+] as const;
+export type TcpState = (typeof states)[number];
+
+const attributes = {
+  info: [INET_DIAG_INFO, "bytes"],
+  ulp: [
+    21,
+    {
+      name: [1, "string"],
+      mptcp: [
+        3,
+        {
+          tokenRemote: [1, "u32"],
+          tokenLocal: [2, "u32"],
+          flags: [8, "u32"],
+          idRemote: [9, "u8"],
+          idLocal: [10, "u8"],
+        },
+      ],
+    },
+  ],
+} as const;
+
+/** Bits of `flags` in `MptcpSubflowDiag`. */
+export const subflowFlags = {
+  capableRemote: 1 << 0,
+  capableLocal: 1 << 1,
+  joinRemote: 1 << 2,
+  joinLocal: 1 << 3,
+  backupRemote: 1 << 4,
+  backupLocal: 1 << 5,
+  fullyEstablished: 1 << 6,
+  connected: 1 << 7,
+} as const;
+
+export type MptcpSubflowDiag = {
+  /** Tokens identify the connection: all its subflows on one host share `tokenLocal`. */
+  readonly tokenLocal: number;
+  readonly tokenRemote: number;
+  /** Address ids. */
+  readonly idLocal: number;
+  readonly idRemote: number;
+  readonly flags: number;
+};
+
+export type TcpSocket = {
+  readonly state: TcpState;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly interfaceIndex: number;
+  readonly inode: number;
+  /** Absent for sockets in time-wait and the like. */
+  readonly tcp?: TcpInfo;
+  /** Present when the socket is an MPTCP subflow. */
+  readonly mptcp?: MptcpSubflowDiag;
+};
+
+/** Attempts at a dump that the kernel calls inconsistent. */
+const attempts = 4;
+
+/**
+ * All TCP sockets of a namespace, subflows of MPTCP connections among them.
+ * @param netns the current namespace when absent.
+ * @throws SystemCallError; InterruptedDumpError when sockets come and go faster than they can be listed.
+ */
+export function dumpTcpSockets(netns?: NetworkNamespace): TcpSocket[] {
+  const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
+  try {
+    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family));
+  } finally {
+    socket.close();
+  }
+}
+
+function dumpFamily(socket: NetlinkSocket, family: number): TcpSocket[] {
+  const request = new Uint8Array(56);
+  const allStates = 0xffff;
+  request.set([family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1)]);
+  new DataView(request.buffer).setUint32(4, allStates, true);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return socket.dump(SOCK_DIAG_BY_FAMILY, request).flatMap((message) => parseDiagMessage(message) ?? []);
+    } catch (error) {
+      if (!(error instanceof InterruptedDumpError) || attempt === attempts) throw error;
+    }
+  }
+}
+
+/** One answer; undefined when it is too short or of another kind. */
+export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined {
+  const bytes = message.payload;
+  if (message.type !== SOCK_DIAG_BY_FAMILY || bytes.length < diagMessageLength) return undefined;
+  const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const family = bytes[0]!;
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  const addressLength = family === AF_INET ? 4 : 16;
+  const at = (offset: number, portOffset: number): SocketAddress => ({
+    address: addressText(bytes.subarray(offset, offset + addressLength)),
+    port: data.getUint16(portOffset),
+  });
+  const found = decodeAttributes(attributes, bytes.subarray(diagMessageLength));
+  const mptcp = found.ulp?.name === "mptcp" ? found.ulp.mptcp : undefined;
+  return {
+    state: states[bytes[1]!] ?? "unknown",
+    local: at(8, 4),
+    remote: at(24, 6),
+    interfaceIndex: data.getUint32(40, true),
+    inode: data.getUint32(68, true),
+    ...(found.info === undefined ? {} : { tcp: parseTcpInfo(found.info) }),
+    ...(mptcp === undefined
+      ? {}
+      : {
+          mptcp: {
+            tokenLocal: mptcp.tokenLocal ?? 0,
+            tokenRemote: mptcp.tokenRemote ?? 0,
+            idLocal: mptcp.idLocal ?? 0,
+            idRemote: mptcp.idRemote ?? 0,
+            flags: mptcp.flags ?? 0,
+          },
+        }),
+  };
+}
