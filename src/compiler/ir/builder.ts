@@ -39,6 +39,7 @@ export class Builder {
   readonly #predecessors = new Map<Block, Edge[]>();
   readonly #predecessorBlocks = new Map<Block, Block[]>();
   readonly #sealed = new Set<Block>();
+  readonly #abandoned = new Set<Block>();
   readonly #incomplete = new Map<Block, Map<Variable, Value>>();
 
   constructor(name: string) {
@@ -65,7 +66,17 @@ export class Builder {
 
   /** Whether code made now could be reached: false after a terminator. */
   get reachable(): boolean {
-    return this.#current.terminator === undefined;
+    return this.#current.terminator === undefined && !this.#abandoned.has(this.#current);
+  }
+
+  /** Whether any edge leads to `block` so far. */
+  isReached(block: Block): boolean {
+    return block === this.function.entry || this.#predecessors.get(block)!.length > 0;
+  }
+
+  /** Code made from now on cannot be reached: nothing leads here. */
+  abandon(): void {
+    this.#abandoned.add(this.#current);
   }
 
   get current(): Block {

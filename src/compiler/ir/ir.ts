@@ -39,10 +39,28 @@ export type Op =
   /** 0 or 1, 32 bits wide; operands have one type. `test` is (left & right) != 0. */
   | { readonly op: "compare"; readonly fn: CompareFn; readonly left: Value; readonly right: Value }
   /** Zero-extending load in host byte order. `field` stands for a kernel structure's offset and is added to `offset` 0. */
-  | { readonly op: "load"; readonly size: MemorySize; readonly base: Value; readonly offset: number; readonly field?: KernelField }
-  | { readonly op: "store"; readonly size: MemorySize; readonly base: Value; readonly offset: number; readonly value: Value }
+  | {
+      readonly op: "load";
+      readonly size: MemorySize;
+      readonly base: Value;
+      readonly offset: number;
+      readonly field?: KernelField;
+    }
+  | {
+      readonly op: "store";
+      readonly size: MemorySize;
+      readonly base: Value;
+      readonly offset: number;
+      readonly value: Value;
+    }
   /** 4- or 8-byte atomic addition without fetch. */
-  | { readonly op: "atomicAdd"; readonly size: 4 | 8; readonly base: Value; readonly offset: number; readonly value: Value }
+  | {
+      readonly op: "atomicAdd";
+      readonly size: 4 | 8;
+      readonly base: Value;
+      readonly offset: number;
+      readonly value: Value;
+    }
   /** base + by bytes; `by` is a 64-bit int. Loads and stores carry constant offsets themselves. */
   | { readonly op: "pointerAdd"; readonly base: Value; readonly by: Value }
   /** Address of `size` bytes of stack, 8-byte aligned, not initialised; each value of this op is its own object. */
@@ -56,7 +74,12 @@ export type Op =
    * merged with another call, though: calls are never merged); "memory" reads or writes stack and map memory;
    * "packet" also changes packet memory and makes every packet pointer invalid.
    */
-  | { readonly op: "call"; readonly helper: number; readonly args: readonly Value[]; readonly effects: "none" | "memory" | "packet" };
+  | {
+      readonly op: "call";
+      readonly helper: number;
+      readonly args: readonly Value[];
+      readonly effects: "none" | "memory" | "packet";
+    };
 
 export interface KernelField {
   readonly struct: string;
@@ -78,9 +101,23 @@ export interface Edge {
 export type Terminator =
   | { readonly op: "jump"; readonly to: Edge }
   /** Operands have one type: ints of one width, or pointer against `const` 0 of width 64, or packet pointer against packetEnd. */
-  | { readonly op: "branch"; readonly fn: CompareFn; readonly left: Value; readonly right: Value; readonly then: Edge; readonly otherwise: Edge }
+  | {
+      readonly op: "branch";
+      readonly fn: CompareFn;
+      readonly left: Value;
+      readonly right: Value;
+      readonly then: Edge;
+      readonly otherwise: Edge;
+    }
   /** Packet bounds: `ok` when base + size <= end. The verifier then lets base[0..size) be used in `ok` and what it dominates. */
-  | { readonly op: "check"; readonly base: Value; readonly end: Value; readonly size: number; readonly ok: Edge; readonly fail: Edge }
+  | {
+      readonly op: "check";
+      readonly base: Value;
+      readonly end: Value;
+      readonly size: number;
+      readonly ok: Edge;
+      readonly fail: Edge;
+    }
   | { readonly op: "return"; readonly value: Value };
 
 export interface Block {

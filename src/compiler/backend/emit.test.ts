@@ -1,0 +1,41 @@
+import { describe, expect, it } from "vitest";
+import { interpret } from "../ir/interpret.ts";
+import type { IrFunction } from "../ir/ir.ts";
+import { print } from "../ir/print.ts";
+import { verify } from "../ir/verify.ts";
+import { emit } from "./emit.ts";
+import { execute } from "./testing/execute.ts";
+import { generate, type Shape } from "./testing/generate.ts";
+import { FlatMemory } from "./testing/memory.ts";
+
+const INPUTS = 3;
+const shapes: Record<string, Shape> = {
+  "a few variables": { variables: 4, statements: 12, calls: true, maxTrips: 4 },
+  "more variables than registers": { variables: 14, statements: 20, calls: true, maxTrips: 3 },
+  "more than 30 live variables": { variables: 34, statements: 25, calls: true, maxTrips: 3 },
+};
+
+function sameBehaviour(fn: IrFunction, seed: number): void {
+  const code = emit(fn);
+  for (let input = 0; input < INPUTS; input++) {
+    const expected = new FlatMemory(seed + input);
+    const actual = new FlatMemory(seed + input);
+    const want = interpret(fn, expected);
+    const context = `seed ${seed}, input ${input}\n${print(fn)}`;
+    expect(BigInt.asUintN(32, execute(code, actual)), context).toBe(BigInt.asUintN(32, want));
+    expect(actual.packet, context).toEqual(expected.packet);
+    expect(actual.map, context).toEqual(expected.map);
+  }
+}
+
+describe("emit()", () => {
+  for (const [name, shape] of Object.entries(shapes)) {
+    it(`computes what the IR says with ${name}`, () => {
+      for (let seed = 0; seed < 400; seed++) {
+        const fn = generate(seed, shape);
+        verify(fn);
+        sameBehaviour(fn, seed);
+      }
+    });
+  }
+});

@@ -1,0 +1,2 @@
+export { emit } from "./emit.ts";
+export { ProgramTooLargeError, StackTooLargeError } from "./errors.ts";
