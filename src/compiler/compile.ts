@@ -1,0 +1,94 @@
+/** Compiles a chain: TypeScript policies in, one eBPF program spec per hook out. Pure: the same input gives the same bytes. */
+import type { Instruction, SourcePosition } from "../bpf/instruction.ts";
+import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
+import { emit, optimise, StackTooLargeError } from "./backend/index.ts";
+import { CompileError, diagnose } from "./frontend/diagnostics.ts";
+import { fuse, reasonsOf, selectorsOf, type PolicyUse, type SelectorTree } from "./frontend/fuse.ts";
+import { hooks, type Hook } from "./frontend/hooks.ts";
+import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
+import { layOut, mapsOf, type ChainLayout } from "./layout.ts";
+
+export interface ChainSource {
+  /** Names the programs. */
+  readonly name: string;
+  readonly selector: SelectorTree;
+  readonly actors: readonly PolicyUse[];
+}
+
+export interface CompiledChain {
+  readonly layout: ChainLayout;
+  /** Shared by all programs. */
+  readonly maps: Readonly<Record<string, MapSpec>>;
+  readonly programs: Readonly<Partial<Record<Hook, ProgramSpec>>>;
+}
+
+let previous: PolicyProgram | undefined;
+
+/**
+ * Compiles `source` for each of `targets`.
+ * @throws {CompileError} with every diagnostic, when a policy is outside the language
+ */
+export function compileChain(source: ChainSource, targets: readonly Hook[], reader: SourceReader): CompiledChain {
+  const uses = [...selectorsOf(source.selector), ...source.actors];
+  const program = new PolicyProgram([...new Set(uses.map(({ file }) => file))], reader, previous);
+  previous = program;
+  const runs = uses.map(({ file, policy }) => program.findRun(file, policy.name));
+  for (const run of runs) program.checkTypes(run);
+  const reasons = runs.slice(uses.length - source.actors.length).map(reasonsOf);
+  const layout = layOut(
+    uses.length - source.actors.length,
+    source.actors.map(({ policy }) => policy),
+    reasons,
+  );
+  const maps = mapsOf(layout);
+  const programs = Object.fromEntries(
+    targets.map((hook) => {
+      const ir = fuse({ ...source, layout }, hook, program);
+      optimise(ir);
+      return [
+        hook,
+        programSpec(
+          source.name,
+          hook,
+          emitOrExplain(
+            () => emit(ir),
+            () => program.position(runs[0]!),
+          ),
+          maps,
+        ),
+      ];
+    }),
+  );
+  return { layout, maps, programs };
+}
+
+function programSpec(
+  name: string,
+  hook: Hook,
+  instructions: readonly Instruction[],
+  maps: Readonly<Record<string, MapSpec>>,
+): ProgramSpec {
+  const { programType, attachType, attachTarget } = hooks[hook];
+  const used = new Set(
+    instructions.flatMap(({ reference }) => (reference && reference.kind !== "field" ? [reference.map] : [])),
+  );
+  return {
+    name: name.replace(/[^A-Za-z0-9_.]/g, "_").slice(0, 15),
+    type: programType,
+    attachType,
+    ...(attachTarget && { attachTarget }),
+    license: "GPL",
+    instructions,
+    maps: Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key))),
+  };
+}
+
+function emitOrExplain<T>(run: () => T, position: () => SourcePosition): T {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof StackTooLargeError)
+      throw new CompileError([diagnose("tooMuchStack", position(), error.sizeBytes)]);
+    throw error;
+  }
+}

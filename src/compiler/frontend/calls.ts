@@ -1,0 +1,193 @@
+/** Calls: the language's own functions, methods of views, and policy functions, which are inlined. */
+import ts from "typescript6";
+import { helpers } from "../../bpf/helpers.ts";
+import { integerSizes, type IntegerName } from "../../policy/types.ts";
+import { int64, type Block } from "../ir/ir.ts";
+import { inPrefix, sameAddress } from "./addresses.ts";
+import { branchOn } from "./conditions.ts";
+import { lowerExpression } from "./expressions.ts";
+import type { Lowering, ReturnTarget } from "./lowering.ts";
+import { languageName } from "./names.ts";
+import type { RunFunction } from "./program.ts";
+import { bindPattern, lowerBody } from "./statements.ts";
+import { describeValue, isSigned, type LanguageValue } from "./values.ts";
+
+type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.CallExpression) => LanguageValue;
+
+const intrinsics: Readonly<Record<string, Intrinsic>> = {
+  min: (lowering, [a, b], node) => extreme(lowering, "min", a!, b!, node),
+  max: (lowering, [a, b], node) => extreme(lowering, "max", a!, b!, node),
+  now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
+  sameAddress: (lowering, [a, b], node) => {
+    if (a?.kind !== "address" || b?.kind !== "address") return lowering.fail("addressUse", node);
+    return sameAddress(lowering, a.address, b.address);
+  },
+  inPrefix: (lowering, [address, prefix], node) => {
+    if (address?.kind !== "address" || prefix?.kind !== "prefix") return lowering.fail("addressUse", node);
+    return inPrefix(lowering, address.address, prefix.prefix);
+  },
+};
+
+export function lowerCall(lowering: Lowering, node: ts.CallExpression): LanguageValue {
+  if (ts.isPropertyAccessExpression(node.expression)) return lowerMethod(lowering, node, node.expression);
+  if (!ts.isIdentifier(node.expression))
+    return lowering.fail("notInSubset", node, "Calling the result of an expression");
+  const name = languageName(lowering, node.expression);
+  if (name === "cannot") return lowerCannot(lowering, node);
+  if (name && name in integerSizes) {
+    const [argument] = node.arguments;
+    const value = lowering.convert(lowerExpression(lowering, argument!), name as IntegerName, node);
+    return lowering.integer(name as IntegerName, value);
+  }
+  if (name) {
+    const intrinsic = intrinsics[name];
+    if (!intrinsic) return lowering.fail("unknownName", node.expression, name);
+    return intrinsic(lowering, lowerArguments(lowering, node), node);
+  }
+  const callee = findFunction(lowering, node.expression);
+  const only = onlyReturn(callee);
+  if (only) return inline(lowering, callee, node, () => lowerExpression(lowering, only));
+  return lowerCallValue(lowering, callee, node);
+}
+
+/** A call as a condition: `return` goes straight to where the condition leads. False when the call is no policy function. */
+export function lowerCallCondition(lowering: Lowering, node: ts.CallExpression, yes: Block, no: Block): boolean {
+  if (!ts.isIdentifier(node.expression) || languageName(lowering, node.expression)) return false;
+  const callee = findFunction(lowering, node.expression);
+  inline(lowering, callee, node, () => {
+    const only = ts.isBlock(callee.body!) ? undefined : callee.body;
+    if (only) branchOn(lowering, lowerExpression(lowering, only), only, yes, no);
+    else withReturn(lowering, { kind: "condition", yes, no }, () => lowerBody(lowering, callee.body as ts.Block));
+  });
+  return true;
+}
+
+function lowerArguments(lowering: Lowering, node: ts.CallExpression): LanguageValue[] {
+  return node.arguments.map((argument) => lowerExpression(lowering, argument));
+}
+
+function lowerMethod(lowering: Lowering, node: ts.CallExpression, callee: ts.PropertyAccessExpression): LanguageValue {
+  const object = lowerExpression(lowering, callee.expression);
+  const args = lowerArguments(lowering, node);
+  lowering.at(node);
+  const view = object.kind === "view" || object.kind === "nullable" ? object.view : undefined;
+  const result = view?.call?.(lowering, callee.name.text, args, node);
+  return result ?? lowering.fail("unknownMember", callee.name, describeValue(object), `${callee.name.text}()`);
+}
+
+/** The literal of `cannot("reason")`, or undefined where it is none. */
+export function cannotReason(node: ts.CallExpression): string | undefined {
+  const [argument] = node.arguments;
+  return argument && ts.isStringLiteral(argument) && /^[a-z_]{1,32}$/.test(argument.text) ? argument.text : undefined;
+}
+
+function lowerCannot(lowering: Lowering, node: ts.CallExpression): LanguageValue {
+  const reason = cannotReason(node);
+  if (!reason || !lowering.effects || lowering.functions.length !== 1) return lowering.fail("cannotLiteral", node);
+  lowering.effects.cannot(reason);
+  return { kind: "undefined" };
+}
+
+function extreme(
+  lowering: Lowering,
+  which: "min" | "max",
+  a: LanguageValue,
+  b: LanguageValue,
+  node: ts.Node,
+): LanguageValue {
+  if (a.kind === "literal" && b.kind === "literal")
+    return { kind: "literal", value: a.value < b.value === (which === "min") ? a.value : b.value };
+  const { type, left, right } = lowering.unify(a, b, node);
+  const { builder } = lowering;
+  const variable = lowering.variable(which, type);
+  const [other, exit] = [builder.block(), builder.block()];
+  const fn = isSigned(type) ? "slt" : "ult";
+  builder.write(variable, left);
+  const [first, second] = which === "min" ? [left, right] : [right, left];
+  builder.branch(fn, first, second, exit, other);
+  lowering.enter(other);
+  builder.write(variable, right);
+  builder.jump(exit);
+  lowering.enter(exit);
+  return lowering.readVariable(variable, type);
+}
+
+// Policy functions
+
+function findFunction(lowering: Lowering, name: ts.Identifier): RunFunction {
+  const declaration = lowering.symbol(name)?.valueDeclaration;
+  if (declaration && ts.isFunctionDeclaration(declaration) && declaration.body) return declaration;
+  if (declaration && ts.isVariableDeclaration(declaration) && declaration.initializer) {
+    const value = declaration.initializer;
+    const isTopLevel = declaration.parent.parent.parent.kind === ts.SyntaxKind.SourceFile;
+    if (isTopLevel && (ts.isArrowFunction(value) || ts.isFunctionExpression(value))) return value;
+    if (ts.isArrowFunction(value) || ts.isFunctionExpression(value)) return lowering.fail("closure", value);
+  }
+  return lowering.fail("unknownName", name, name.text);
+}
+
+/** The expression of a function that is nothing but `return expression`. */
+function onlyReturn(callee: RunFunction): ts.Expression | undefined {
+  const body = callee.body!;
+  if (!ts.isBlock(body)) return body;
+  const [statement] = body.statements;
+  return body.statements.length === 1 && statement && ts.isReturnStatement(statement)
+    ? statement.expression
+    : undefined;
+}
+
+function inline<T>(lowering: Lowering, callee: RunFunction, node: ts.CallExpression, lower: () => T): T {
+  if (lowering.functions.includes(callee)) return lowering.fail("recursion", node, node.expression.getText());
+  const args = lowerArguments(lowering, node);
+  callee.parameters.forEach((parameter, i) => {
+    const value = args[i] ?? (parameter.initializer && lowerExpression(lowering, parameter.initializer));
+    bindPattern(lowering, parameter.name, value ?? { kind: "undefined" });
+  });
+  lowering.functions.push(callee);
+  const loops = lowering.loops.splice(0);
+  try {
+    return lower();
+  } finally {
+    lowering.functions.pop();
+    lowering.loops.push(...loops);
+  }
+}
+
+export function withReturn<T>(lowering: Lowering, target: ReturnTarget, lower: () => T): T {
+  lowering.returns.push(target);
+  try {
+    return lower();
+  } finally {
+    lowering.returns.pop();
+  }
+}
+
+function lowerCallValue(lowering: Lowering, callee: RunFunction, node: ts.CallExpression): LanguageValue {
+  const { builder } = lowering;
+  const type = returnType(lowering, callee, node);
+  const exit = builder.block();
+  const variable = lowering.variable("result", type ?? "boolean");
+  const target: ReturnTarget = type ? { kind: "variable", exit, variable, type } : { kind: "nothing", exit };
+  inline(lowering, callee, node, () => {
+    withReturn(lowering, target, () => lowerBody(lowering, callee.body as ts.Block));
+    if (!type) builder.jump(exit);
+  });
+  lowering.enter(exit);
+  return type ? lowering.readVariable(variable, type) : { kind: "undefined" };
+}
+
+/** What a function returns: its declared integer type, `boolean`, or nothing. */
+function returnType(
+  lowering: Lowering,
+  callee: RunFunction,
+  node: ts.CallExpression,
+): IntegerName | "boolean" | undefined {
+  const { checker } = lowering.program;
+  const declared = callee.type?.getText();
+  if (declared && declared in integerSizes) return declared as IntegerName;
+  const signature = checker.getSignatureFromDeclaration(callee);
+  const flags = signature ? checker.getReturnTypeOfSignature(signature).flags : 0;
+  if (flags & (ts.TypeFlags.Void | ts.TypeFlags.Undefined)) return undefined;
+  if (flags & (ts.TypeFlags.Boolean | ts.TypeFlags.BooleanLiteral)) return "boolean";
+  return lowering.fail("needsReturnType", node, node.expression.getText());
+}

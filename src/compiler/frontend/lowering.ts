@@ -1,0 +1,186 @@
+/**
+ * The state of one lowering: a chain's policies are lowered one after the other into one IR function. Expressions and
+ * statements live in modules of their own; they share this object.
+ */
+import ts from "typescript6";
+import { Builder, type Variable } from "../ir/builder.ts";
+import { int32, int64, type Block, type CompareFn, type Value } from "../ir/ir.ts";
+import { integerSizes, type IntegerName } from "../../policy/types.ts";
+import { CompileError, diagnose, type DiagnosticName } from "./diagnostics.ts";
+import type { Hook } from "./hooks.ts";
+import type { PolicyProgram } from "./program.ts";
+import { bitsOf, describeValue, fits, isSigned, widthOf, type LanguageValue } from "./values.ts";
+
+/** What a name stands for. */
+export type Binding =
+  | { readonly kind: "value"; readonly value: LanguageValue }
+  | { readonly kind: "variable"; readonly variable: Variable; readonly type: IntegerName | "boolean" };
+
+/** Where `return` goes in the function being lowered. */
+export type ReturnTarget =
+  | { readonly kind: "nothing"; readonly exit: Block }
+  | { readonly kind: "condition"; readonly yes: Block; readonly no: Block }
+  | {
+      readonly kind: "variable";
+      readonly exit: Block;
+      readonly variable: Variable;
+      readonly type: IntegerName | "boolean";
+    };
+
+export interface Loop {
+  readonly breakTo: Block;
+  /** Absent for a switch, which only breaks. */
+  readonly continueTo?: Block;
+}
+
+/** What the policy being lowered does besides computing: filled in by the chain. */
+export interface Effects {
+  /** Notes that the policy changed something. */
+  acted(): void;
+  /** Counts that the policy could not act. */
+  cannot(reason: string): void;
+}
+
+export class Lowering {
+  readonly builder: Builder;
+  readonly hook: Hook;
+  readonly program: PolicyProgram;
+  readonly bindings = new Map<ts.Symbol, Binding>();
+  /** Functions being inlined, outermost first. */
+  readonly functions: ts.Node[] = [];
+  readonly returns: ReturnTarget[] = [];
+  readonly loops: Loop[] = [];
+  effects: Effects | undefined;
+
+  constructor(builder: Builder, program: PolicyProgram, hook: Hook) {
+    this.builder = builder;
+    this.program = program;
+    this.hook = hook;
+  }
+
+  fail(name: DiagnosticName, node: ts.Node, ...args: readonly (string | number)[]): never {
+    throw new CompileError([diagnose(name, this.program.position(node), ...args)]);
+  }
+
+  /** Values made from now on come from `node`. */
+  at(node: ts.Node): void {
+    this.builder.position = this.program.position(node);
+  }
+
+  symbol(node: ts.Node): ts.Symbol | undefined {
+    const symbol = ts.isShorthandPropertyAssignment(node.parent)
+      ? this.program.checker.getShorthandAssignmentValueSymbol(node.parent)
+      : this.program.checker.getSymbolAtLocation(node);
+    return symbol && symbol.flags & ts.SymbolFlags.Alias ? this.program.checker.getAliasedSymbol(symbol) : symbol;
+  }
+
+  // Control flow
+
+  /** Goes on in `block` when anything leads there; seals it. Returns false when nothing does. */
+  enter(block: Block): boolean {
+    this.builder.seal(block);
+    this.builder.enter(block);
+    return this.builder.isReached(block);
+  }
+
+  // Constants and integers
+
+  integer(type: IntegerName, value: Value): LanguageValue {
+    return { kind: "integer", type, value };
+  }
+
+  constant(type: IntegerName, value: bigint): LanguageValue {
+    return this.integer(type, this.builder.const(value, widthOf(type)));
+  }
+
+  boolean(fn: CompareFn, left: Value, right: Value): LanguageValue {
+    return { kind: "boolean", value: this.builder.compare(fn, left, right) };
+  }
+
+  /** An integer as `type`, where no bit can be lost. */
+  coerce(value: LanguageValue, type: IntegerName, node: ts.Node): Value {
+    if (value.kind === "literal") {
+      if (!fits(value.value, type)) this.fail("outOfRange", node, value.value.toString(), type);
+      return this.builder.const(value.value, widthOf(type));
+    }
+    if (value.kind !== "integer") return this.fail("notInteger", node, describeValue(value));
+    if (!widens(value.type, type)) this.fail("narrowing", node, value.type, type);
+    return this.resize(value.value, value.type, type);
+  }
+
+  /** An integer as `type`, keeping the low bits: what the conversions u8(…) to i64(…) do. */
+  convert(value: LanguageValue, type: IntegerName, node: ts.Node): Value {
+    if (value.kind === "literal") return this.builder.const(wrap(value.value, type), widthOf(type));
+    if (value.kind === "static") return this.builder.const(value.value ? 1 : 0, widthOf(type));
+    if (value.kind === "boolean") return widthOf(type) === 64 ? this.builder.zeroExtend(value.value) : value.value;
+    if (value.kind !== "integer") return this.fail("notInteger", node, describeValue(value));
+    return this.resize(value.value, value.type, type);
+  }
+
+  /** Widens by the source's sign, narrows by keeping low bits. */
+  resize(value: Value, from: IntegerName, to: IntegerName): Value {
+    const { builder } = this;
+    const [source, target] = [widthOf(from), widthOf(to)];
+    let result = value;
+    if (source === 32 && target === 64)
+      result = isSigned(from) ? builder.signExtend(32, value) : builder.zeroExtend(value);
+    else if (source === 64 && target === 32) result = builder.truncate(value);
+    return integerSizes[to] < integerSizes[from] ? this.wrapTo(result, to) : result;
+  }
+
+  /** Clears the bits above a small type. */
+  wrapTo(value: Value, type: IntegerName): Value {
+    const bits = bitsOf(type);
+    return bits < 32 ? this.builder.binary("and", value, this.builder.const((1n << BigInt(bits)) - 1n)) : value;
+  }
+
+  /** Both operands as one type: the wider one; literals take the other's. */
+  unify(left: LanguageValue, right: LanguageValue, node: ts.Node): { type: IntegerName; left: Value; right: Value } {
+    for (const side of [left, right])
+      if (side.kind !== "integer" && side.kind !== "literal") this.fail("notInteger", node, describeValue(side));
+    const type = commonType(left, right);
+    if (!type) return this.fail("mixedTypes", node, describeValue(left), describeValue(right));
+    return { type, left: this.coerce(left, type, node), right: this.coerce(right, type, node) };
+  }
+
+  // Variables
+
+  variable(name: string, type: IntegerName | "boolean"): Variable {
+    return { name, type: type !== "boolean" && widthOf(type) === 64 ? int64 : int32 };
+  }
+
+  readVariable(variable: Variable, type: IntegerName | "boolean"): LanguageValue {
+    const value = this.builder.read(variable);
+    return type === "boolean" ? { kind: "boolean", value } : { kind: "integer", type, value };
+  }
+
+  /** A value as what a variable of `type` holds. */
+  asType(value: LanguageValue, type: IntegerName | "boolean", node: ts.Node): Value {
+    return type === "boolean" ? this.asBoolean(value, node) : this.coerce(value, type, node);
+  }
+
+  /** A boolean as 0 or 1. */
+  asBoolean(value: LanguageValue, node: ts.Node): Value {
+    if (value.kind === "static") return this.builder.const(value.value ? 1 : 0);
+    if (value.kind !== "boolean") return this.fail("notBoolean", node, describeValue(value));
+    return value.value;
+  }
+}
+
+function wrap(value: bigint, type: IntegerName): bigint {
+  return isSigned(type) ? BigInt.asIntN(bitsOf(type), value) : BigInt.asUintN(bitsOf(type), value);
+}
+
+function widens(from: IntegerName, to: IntegerName): boolean {
+  if (isSigned(from) === isSigned(to)) return integerSizes[from] <= integerSizes[to];
+  return isSigned(to) && integerSizes[from] < integerSizes[to];
+}
+
+function commonType(left: LanguageValue, right: LanguageValue): IntegerName | undefined {
+  if (left.kind === "integer" && right.kind === "integer") {
+    if (widens(left.type, right.type)) return right.type;
+    return widens(right.type, left.type) ? left.type : undefined;
+  }
+  if (left.kind === "integer") return left.type;
+  return right.kind === "integer" ? right.type : "u64";
+}

@@ -1,0 +1,182 @@
+/**
+ * The policy files of a chain as one TypeScript program: finds a policy's `run` function, type-checks the files, and says
+ * where in the source a node stands. The only module, with the lowering beside it, that knows the TypeScript compiler.
+ */
+import { posix } from "node:path";
+import ts from "typescript6";
+import type { SourcePosition } from "../../bpf/instruction.ts";
+import { CompileError, diagnose, type Diagnostic } from "./diagnostics.ts";
+import { prelude, preludeName } from "./prelude.ts";
+
+/** How the compiler gets at files; it reads none by itself. */
+export interface SourceReader {
+  /** The text of a file, or undefined when there is none. */
+  read(path: string): string | undefined;
+  /** The file that declares the policy language, for `import … from "emptcp/policy"`. */
+  readonly policyLibrary: string;
+}
+
+export type RunFunction = ts.MethodDeclaration | ts.FunctionExpression | ts.ArrowFunction | ts.FunctionDeclaration;
+
+const options: ts.CompilerOptions = {
+  noLib: true,
+  strict: true,
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.ESNext,
+  moduleResolution: ts.ModuleResolutionKind.Bundler,
+  allowImportingTsExtensions: true,
+  noEmit: true,
+  types: [],
+};
+
+/** Parsed files, kept between compilations: most chains share the same few. */
+const parsed = new Map<string, { text: string; file: ts.SourceFile }>();
+
+function parse(path: string, text: string): ts.SourceFile {
+  const known = parsed.get(path);
+  if (known?.text === text) return known.file;
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  parsed.set(path, { text, file });
+  return file;
+}
+
+const isPolicyModule = (specifier: string): boolean => specifier === "emptcp/policy";
+
+export class PolicyProgram {
+  readonly checker: ts.TypeChecker;
+  readonly #program: ts.Program;
+  readonly #library: string;
+  readonly #checked = new Set<ts.SourceFile>();
+
+  /** `files` are the paths of the files that define the chain's policies. */
+  constructor(files: readonly string[], reader: SourceReader, previous?: PolicyProgram) {
+    this.#library = reader.policyLibrary;
+    const texts = new Map<string, string | undefined>([[preludeName, prelude]]);
+    const read = (path: string): string | undefined => {
+      if (!texts.has(path)) texts.set(path, reader.read(path));
+      return texts.get(path);
+    };
+    const resolve = (specifier: string, from: string): string | undefined => {
+      if (isPolicyModule(specifier)) return reader.policyLibrary;
+      if (!specifier.startsWith(".")) return undefined;
+      const path = posix.join(posix.dirname(from), specifier);
+      const candidates = [path, path.replace(/\.js$/, ".ts"), `${path}.ts`, `${path}/index.ts`];
+      return candidates.find((candidate) => /\.ts$/.test(candidate) && read(candidate) !== undefined);
+    };
+    const host: ts.CompilerHost = {
+      getSourceFile: (path) => {
+        const text = read(path);
+        return text === undefined ? undefined : parse(path, text);
+      },
+      getDefaultLibFileName: () => preludeName,
+      writeFile: () => {},
+      getCurrentDirectory: () => "/",
+      getCanonicalFileName: (path) => path,
+      useCaseSensitiveFileNames: () => true,
+      getNewLine: () => "\n",
+      fileExists: (path) => read(path) !== undefined,
+      readFile: read,
+      directoryExists: () => true,
+      getDirectories: () => [],
+      resolveModuleNameLiterals: (literals, from) =>
+        literals.map(({ text }) => {
+          const path = resolve(text, from);
+          return {
+            resolvedModule: path
+              ? { resolvedFileName: path, extension: ".ts", isExternalLibraryImport: false }
+              : undefined,
+          };
+        }),
+    };
+    this.#program = ts.createProgram({
+      rootNames: [preludeName, ...files],
+      options,
+      host,
+      ...(previous && { oldProgram: previous.#program }),
+    });
+    this.checker = this.#program.getTypeChecker();
+  }
+
+  /** Whether a declaration belongs to the policy language itself. */
+  isLanguage(file: ts.SourceFile): boolean {
+    return posix.dirname(file.fileName) === posix.dirname(this.#library);
+  }
+
+  /** Finds `selector({ name: "…", run … })` (or actor, socketActor) and checks its file. */
+  findRun(path: string, policy: string): RunFunction {
+    const file = this.#program.getSourceFile(path);
+    if (!file) throw new CompileError([diagnose("noPolicy", { file: path, line: 1, column: 1, text: "" }, policy)]);
+    let found: RunFunction | undefined;
+    const visit = (node: ts.Node): void => {
+      if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
+        const [definition] = node.arguments;
+        if (definition && ts.isObjectLiteralExpression(definition) && definedName(definition) === policy)
+          found ??= runOf(definition);
+      }
+      ts.forEachChild(node, visit);
+    };
+    visit(file);
+    if (!found) throw new CompileError([diagnose("noPolicy", this.position(file), policy)]);
+    return found;
+  }
+
+  /** Type-checks the file of `node`; errors inside `node` are thrown, others concern code that is not compiled. */
+  checkTypes(node: ts.Node): void {
+    const file = node.getSourceFile();
+    const syntax = this.#program.getSyntacticDiagnostics(file);
+    const errors = [...syntax, ...this.#program.getSemanticDiagnostics(file)];
+    const within = errors.filter(
+      (error) =>
+        syntax.includes(error as ts.DiagnosticWithLocation) ||
+        (error.start! >= node.getStart() && error.start! < node.getEnd()),
+    );
+    this.#checked.add(file);
+    if (within.length > 0) throw new CompileError(within.slice(0, 10).map((error) => this.#translate(file, error)));
+  }
+
+  #translate(file: ts.SourceFile, error: ts.Diagnostic): Diagnostic {
+    const position = positionAt(file, error.start ?? 0);
+    const text = ts.flattenDiagnosticMessageText(error.messageText, " ");
+    // 2532, 18047-18049: something is possibly null or undefined.
+    if ([2532, 18047, 18048, 18049].includes(error.code)) {
+      const name = file.text.slice(error.start ?? 0, (error.start ?? 0) + (error.length ?? 0));
+      return diagnose("maybeUndefined", position, name);
+    }
+    return diagnose("typeScript", position, text);
+  }
+
+  position(node: ts.Node): SourcePosition {
+    return positionAt(node.getSourceFile(), node.getStart());
+  }
+}
+
+function positionAt(file: ts.SourceFile, offset: number): SourcePosition {
+  const { line, character } = file.getLineAndCharacterOfPosition(offset);
+  const starts = file.getLineStarts();
+  const text = file.text.slice(starts[line]!, starts[line + 1] ?? file.text.length).replace(/\r?\n$/, "");
+  return { file: file.fileName, line: line + 1, column: character + 1, text };
+}
+
+function property(literal: ts.ObjectLiteralExpression, name: string): ts.ObjectLiteralElementLike | undefined {
+  return literal.properties.find(
+    (element) => element.name && ts.isIdentifier(element.name) && element.name.text === name,
+  );
+}
+
+function definedName(literal: ts.ObjectLiteralExpression): string | undefined {
+  const element = property(literal, "name");
+  return element && ts.isPropertyAssignment(element) && ts.isStringLiteral(element.initializer)
+    ? element.initializer.text
+    : undefined;
+}
+
+function runOf(literal: ts.ObjectLiteralExpression): RunFunction | undefined {
+  const element = property(literal, "run");
+  if (!element) return undefined;
+  if (ts.isMethodDeclaration(element)) return element;
+  if (ts.isPropertyAssignment(element)) {
+    const value = element.initializer;
+    if (ts.isFunctionExpression(value) || ts.isArrowFunction(value)) return value;
+  }
+  return undefined;
+}

@@ -1,0 +1,101 @@
+/** What an expression of a policy is while it is lowered: IR values with the language's types, constants and views. */
+import type ts from "typescript6";
+import { integerSizes, type IntegerName } from "../../policy/types.ts";
+import type { Block, Value } from "../ir/ir.ts";
+import type { Lowering } from "./lowering.ts";
+
+export type LanguageValue =
+  /** 32 bits wide up to u32 and i32, upper bits of smaller types zero; 64 bits for u64 and i64. */
+  | { readonly kind: "integer"; readonly type: IntegerName; readonly value: Value }
+  /** An integer constant that takes the type it meets. */
+  | { readonly kind: "literal"; readonly value: bigint }
+  /** 0 or 1, 32 bits wide. */
+  | { readonly kind: "boolean"; readonly value: Value }
+  /** A boolean known while compiling: only the branch taken is compiled. */
+  | { readonly kind: "static"; readonly value: boolean }
+  | { readonly kind: "string"; readonly value: string }
+  /** One of `words`, as its index. */
+  | { readonly kind: "choice"; readonly words: readonly string[]; readonly value: Value }
+  | { readonly kind: "address"; readonly address: AddressValue }
+  | { readonly kind: "prefix"; readonly prefix: ConstantPrefix }
+  | { readonly kind: "view"; readonly view: View }
+  /** A pointer that may be null; `view` is what it is otherwise. */
+  | { readonly kind: "nullable"; readonly pointer: Value; readonly view: View }
+  | { readonly kind: "undefined" };
+
+export interface View {
+  /** For messages: `packet.tcp`. */
+  readonly name: string;
+  get(lowering: Lowering, property: string, node: ts.Node): LanguageValue | undefined;
+  /** Returns false when the property cannot be written. */
+  set?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean;
+  /** `property += value`; where it is missing, get and set serve. */
+  add?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean;
+  call?(
+    lowering: Lowering,
+    method: string,
+    args: readonly LanguageValue[],
+    node: ts.CallExpression,
+  ): LanguageValue | undefined;
+  /** Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. */
+  iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void;
+}
+
+/** An address, loaded only as far as needed. Words are as in memory: loaded, not swapped. */
+export type AddressValue =
+  | { readonly kind: "constant"; readonly family: 4 | 6; readonly bytes: Uint8Array }
+  | {
+      readonly kind: "loaded";
+      /** 1 for IPv4, 0 for IPv6; 32 bits. */
+      isV4(): Value;
+      /** The 4 bytes of an IPv4 address. */
+      v4(): Value;
+      /** The upper or lower 8 bytes of an IPv6 address. */
+      half(which: 0 | 1): Value;
+    };
+
+export interface ConstantPrefix {
+  readonly family: 4 | 6;
+  /** 4 or 16 bytes. */
+  readonly bytes: Uint8Array;
+  /** Bits that count. */
+  readonly length: number;
+  /** Whether the parameter is a single address rather than a prefix. */
+  readonly isAddress?: boolean;
+}
+
+export const widthOf = (type: IntegerName): 32 | 64 => (integerSizes[type] === 8 ? 64 : 32);
+export const bitsOf = (type: IntegerName): number => integerSizes[type] * 8;
+export const isSigned = (type: IntegerName): boolean => type.startsWith("i");
+
+/** Whether the constant fits the type. */
+export function fits(value: bigint, type: IntegerName): boolean {
+  const bits = bitsOf(type);
+  return isSigned(type) ? BigInt.asIntN(bits, value) === value : BigInt.asUintN(bits, value) === value;
+}
+
+/** For messages. */
+export function describeValue(value: LanguageValue): string {
+  switch (value.kind) {
+    case "integer":
+      return `a ${value.type}`;
+    case "literal":
+      return `the number ${value.value}`;
+    case "boolean":
+    case "static":
+      return "a boolean";
+    case "string":
+    case "choice":
+      return "a string";
+    case "address":
+      return "an address";
+    case "prefix":
+      return "a prefix";
+    case "view":
+      return value.view.name;
+    case "nullable":
+      return `${value.view.name}, which may be undefined,`;
+    case "undefined":
+      return "undefined";
+  }
+}

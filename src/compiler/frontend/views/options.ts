@@ -1,0 +1,203 @@
+/** `packet.tcp.options`: a walk that ends at EOL, at a malformed option and at the header's end, and the option in hand. */
+import type ts from "typescript6";
+import { int32, int64, type Block, type Value } from "../../ir/ir.ts";
+import type { Variable } from "../../ir/builder.ts";
+import type { IntegerName } from "../../../policy/types.ts";
+import { kind } from "../../../policy/packet.ts";
+import type { Lowering } from "../lowering.ts";
+import type { LanguageValue, View } from "../values.ts";
+import type { ParsedPacket } from "./packet.ts";
+
+const nop = 1;
+/** Bytes of TCP header before the options. */
+const fixedHeader = 20;
+
+export class OptionsView implements View {
+  readonly name = "packet.tcp.options";
+  readonly #packet: ParsedPacket;
+  constructor(packet: ParsedPacket) {
+    this.#packet = packet;
+  }
+
+  get(): undefined {
+    return undefined;
+  }
+
+  iterate(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void {
+    const { builder } = lowering;
+    const packet = this.#packet;
+    // Offset from the TCP header. It grows in each turn, so the verifier sees the end too.
+    const position: Variable = { name: "option_offset", type: int64 };
+    builder.write(position, builder.const(fixedHeader, 64));
+    const [head, present, more, measured, single, inside, next] = Array.from({ length: 7 }, () => builder.block()) as [
+      Block,
+      Block,
+      Block,
+      Block,
+      Block,
+      Block,
+      Block,
+    ];
+    builder.jump(head);
+    builder.enter(head);
+    const offset = builder.read(position);
+    const headerLength = builder.zeroExtend(builder.read(packet.tcpLength));
+    builder.branch("ult", offset, headerLength, present, exit);
+
+    lowering.enter(present);
+    const pointer = builder.pointerAdd(builder.read(packet.tcp), offset);
+    builder.check(pointer, builder.read(packet.end), 1, more, exit);
+    lowering.enter(more);
+    const optionKind = builder.load(1, pointer, 0);
+    const several = builder.block();
+    builder.branch("ugt", optionKind, builder.const(nop), several, single);
+
+    lowering.enter(several);
+    builder.check(pointer, builder.read(packet.end), 2, measured, exit);
+    lowering.enter(measured);
+    const length = builder.load(1, pointer, 1);
+    const fitting = builder.block();
+    builder.branch("uge", length, builder.const(2), fitting, exit);
+    lowering.enter(fitting);
+    const end = builder.binary("add", offset, builder.zeroExtend(length));
+    builder.branch("ule", end, headerLength, inside, exit);
+
+    lowering.enter(inside);
+    body({ kind: "view", view: new OptionView(packet, { pointer, offset, kind: optionKind, length }) }, next);
+    builder.jump(next);
+    if (lowering.enter(next)) {
+      builder.write(position, end);
+      builder.jump(head);
+    }
+
+    lowering.enter(single);
+    const skip = builder.block();
+    // End of the option list (0) ends the walk, NOP (1) is skipped.
+    builder.branch("eq", optionKind, builder.const(nop), skip, exit);
+    lowering.enter(skip);
+    builder.write(position, builder.binary("add", offset, builder.const(1, 64)));
+    builder.jump(head);
+    builder.seal(head);
+  }
+}
+
+interface OptionParts {
+  readonly pointer: Value;
+  /** From the TCP header; 64 bits. */
+  readonly offset: Value;
+  /** 32 bits. */
+  readonly kind: Value;
+  readonly length: Value;
+}
+
+const readers: Readonly<Record<string, 1 | 2 | 4 | 8>> = { u8: 1, u16: 2, u32: 4, u64: 8 };
+
+class OptionView implements View {
+  readonly name = "option";
+  readonly #packet: ParsedPacket;
+  readonly #parts: OptionParts;
+  constructor(packet: ParsedPacket, parts: OptionParts) {
+    this.#packet = packet;
+    this.#parts = parts;
+  }
+
+  get(lowering: Lowering, property: string): LanguageValue | undefined {
+    switch (property) {
+      case "kind":
+        return lowering.integer("u8", this.#parts.kind);
+      case "length":
+        return lowering.integer("u8", this.#parts.length);
+      case "subtype":
+        return lowering.integer("i32", this.#subtype(lowering));
+      default:
+        return undefined;
+    }
+  }
+
+  #subtype(lowering: Lowering): Value {
+    const { builder } = lowering;
+    const result: Variable = { name: "subtype", type: int32 };
+    const [mptcp, exit] = [builder.block(), builder.block()];
+    builder.write(result, builder.const(-1n));
+    builder.branch("eq", this.#parts.kind, builder.const(kind.mptcp), mptcp, exit);
+    lowering.enter(mptcp);
+    this.#within(lowering, 3, exit);
+    builder.write(result, builder.binary("lshr", builder.load(1, this.#parts.pointer, 2), builder.const(4)));
+    builder.jump(exit);
+    lowering.enter(exit);
+    return builder.read(result);
+  }
+
+  /** Goes on only when the option has `size` bytes and they are in the packet; otherwise to `exit`. */
+  #within(lowering: Lowering, size: number, exit: Block): void {
+    const { builder } = lowering;
+    const [long, inPacket] = [builder.block(), builder.block()];
+    builder.branch("uge", this.#parts.length, builder.const(size), long, exit);
+    lowering.enter(long);
+    builder.check(this.#parts.pointer, builder.read(this.#packet.end), size, inPacket, exit);
+    lowering.enter(inPacket);
+  }
+
+  call(
+    lowering: Lowering,
+    method: string,
+    args: readonly LanguageValue[],
+    node: ts.CallExpression,
+  ): LanguageValue | undefined {
+    const size = readers[method];
+    if (size) return this.#read(lowering, method as IntegerName, size, args[0], node);
+    if (method === "remove") {
+      this.#remove(lowering);
+      return { kind: "undefined" };
+    }
+    return undefined;
+  }
+
+  #read(
+    lowering: Lowering,
+    type: IntegerName,
+    size: 1 | 2 | 4 | 8,
+    at: LanguageValue | undefined,
+    node: ts.Node,
+  ): LanguageValue {
+    if (at?.kind !== "literal" || at.value < 0n || at.value > 38n)
+      return lowering.fail("notConstant", node, "The offset in an option");
+    const { builder } = lowering;
+    const offset = Number(at.value);
+    const result = lowering.variable("field", type);
+    const exit = builder.block();
+    builder.write(result, builder.const(0, size === 8 ? 64 : 32));
+    this.#within(lowering, offset + size, exit);
+    const raw = builder.load(size, this.#parts.pointer, offset);
+    builder.write(result, size === 1 ? raw : builder.swap((size * 8) as 16 | 32 | 64, raw));
+    builder.jump(exit);
+    lowering.enter(exit);
+    return lowering.readVariable(result, type);
+  }
+
+  #remove(lowering: Lowering): void {
+    const { builder } = lowering;
+    const { pointer, offset } = this.#parts;
+    const index: Variable = { name: "byte", type: int64 };
+    const [head, body, write, exit] = [builder.block(), builder.block(), builder.block(), builder.block()];
+    builder.write(index, builder.const(0, 64));
+    builder.jump(head);
+    builder.enter(head);
+    const i = builder.read(index);
+    builder.branch("ult", i, builder.zeroExtend(this.#parts.length), body, exit);
+    lowering.enter(body);
+    const at = builder.pointerAdd(pointer, i);
+    builder.check(at, builder.read(this.#packet.end), 1, write, exit);
+    lowering.enter(write);
+    const before = builder.load(1, at, 0);
+    const after = builder.const(nop);
+    builder.store(1, at, 0, after);
+    const odd = builder.truncate(builder.binary("and", builder.binary("add", offset, i), builder.const(1, 64)));
+    this.#packet.checksum.replaceByte(lowering, before, after, odd);
+    builder.write(index, builder.binary("add", i, builder.const(1, 64)));
+    builder.jump(head);
+    builder.seal(head);
+    lowering.enter(exit);
+    lowering.effects?.acted();
+  }
+}

@@ -1,0 +1,92 @@
+/** What a policy sees of a packet and of a socket. The compiler turns each property into a few instructions. */
+import type { Address, i32, u16, u32, u64, u8 } from "./types.ts";
+
+export interface Ip {
+  /** 4 or 6. */
+  readonly version: u8;
+  readonly source: Address;
+  readonly destination: Address;
+  /** Time to live, or hop limit. */
+  readonly ttl: u8;
+}
+
+export interface Tcp {
+  readonly sourcePort: u16;
+  readonly destinationPort: u16;
+  readonly sequence: u32;
+  readonly acknowledgment: u32;
+  readonly fin: boolean;
+  readonly syn: boolean;
+  readonly rst: boolean;
+  readonly psh: boolean;
+  readonly ack: boolean;
+  readonly urg: boolean;
+  readonly ece: boolean;
+  readonly cwr: boolean;
+  /** The window field as it is on the wire, before scaling. Writing it keeps the checksum right. */
+  window: u16;
+  /** Bytes of TCP header, options included. */
+  readonly headerLength: u32;
+  /** Bytes behind the TCP header, by the IP header's length. */
+  readonly payloadLength: u32;
+  /** The options in the order of the packet; ends at EOL, at a malformed one, and at the header's end. */
+  readonly options: Iterable<TcpOption>;
+}
+
+export interface TcpOption {
+  readonly kind: u8;
+  /** Bytes, with kind and length. NOP is not among the options a loop meets. */
+  readonly length: u8;
+  /** The MPTCP subtype (see `subtype`), or -1 when this is no MPTCP option. */
+  readonly subtype: i32;
+  /** Big-endian integers at byte `offset` of the option; 0 where the option is shorter than that. `offset` is a constant. */
+  u8(offset: number): u8;
+  u16(offset: number): u16;
+  u32(offset: number): u32;
+  u64(offset: number): u64;
+  /** Overwrites the option with NOPs; the checksum is kept right. */
+  remove(): void;
+}
+
+export interface Packet {
+  /** Whether this hook sees packets that arrive, or that leave. */
+  readonly ingress: boolean;
+  readonly egress: boolean;
+  /** Bytes of the frame; a GSO packet counts whole. */
+  readonly length: u32;
+  readonly ip: Ip;
+  readonly tcp: Tcp;
+  /** The packet's flow, the same in both directions: this host's address and port, and the peer's. */
+  readonly flow: Flow;
+}
+
+/** A subflow as seen from this host, usable as the key of a state map. */
+export interface Flow {
+  readonly local: Address;
+  readonly remote: Address;
+  readonly localPort: u16;
+  readonly remotePort: u16;
+}
+
+/** A TCP socket of this host: one subflow's sending side. */
+export interface Socket {
+  readonly flow: Flow;
+  /** Caps what the socket sends, in bytes per second. The kernel's pacing does the rest. */
+  maxPacingRate: u32;
+}
+
+/** MPTCP option subtypes (RFC 8684, section 8). */
+export const subtype = {
+  capable: 0,
+  join: 1,
+  dss: 2,
+  addAddress: 3,
+  removeAddress: 4,
+  priority: 5,
+  fail: 6,
+  fastClose: 7,
+  reset: 8,
+} as const;
+
+/** TCP option kinds (IANA registry). */
+export const kind = { mss: 2, windowScale: 3, sackPermitted: 4, sack: 5, timestamps: 8, mptcp: 30 } as const;

@@ -1,0 +1,97 @@
+/**
+ * Policies: selectors pick packets, actors act on them. A policy is defined once, by a call of `selector` or `actor` in a
+ * file of its own or of a user's; what the call returns describes the policy, and says which file to compile.
+ */
+import type { Packet, Socket } from "./packet.ts";
+import type { StateType, StateViews } from "./state.ts";
+import type { Inputs, ParameterType, Values } from "./types.ts";
+
+export type Parameters = Readonly<Record<string, ParameterType<never, never> | ParameterType>>;
+export type State = Readonly<Record<string, StateType>>;
+
+/** What a policy is, without its code. */
+export interface Policy<P = Parameters> {
+  readonly kind: "selector" | "actor";
+  /** `packet` policies run for every packet of an interface, `socket` policies for every subflow of this host. */
+  readonly on: "packet" | "socket";
+  readonly name: string;
+  readonly params: P;
+  readonly state: State;
+  /** Packets an actor needs to see; the chain is attached accordingly unless told otherwise. */
+  readonly direction: "ingress" | "egress" | "both";
+  /** The module that defines the policy, as in a stack trace: a path or a file URL. */
+  readonly module: string;
+}
+export type Selector<P = Parameters> = Policy<P> & { readonly kind: "selector" };
+export type Actor<P = Parameters> = Policy<P> & { readonly kind: "actor" };
+export type InputsOf<T> = T extends Policy<infer P> ? Inputs<P> : never;
+
+interface Common<P, S> {
+  /** [a-z][a-z0-9_]*, at most 32 characters. */
+  name: string;
+  params?: P;
+  state?: S;
+}
+
+const namePattern = /^[a-z][a-z0-9_]{0,31}$/;
+
+function definePolicy(
+  kind: "selector" | "actor",
+  options: Common<unknown, unknown> & { on?: string; direction?: string },
+): Policy {
+  if (!namePattern.test(options.name))
+    throw new TypeError(
+      `Cannot define ${kind} "${options.name}": a name is made of a-z, 0-9 and _, starts with a letter and has at most 32`,
+    );
+  return {
+    kind,
+    on: (options.on as "packet" | "socket" | undefined) ?? "packet",
+    name: options.name,
+    params: (options.params as Parameters | undefined) ?? {},
+    state: (options.state as State | undefined) ?? {},
+    direction: (options.direction as "both" | undefined) ?? "ingress",
+    module: callerModule(),
+  };
+}
+
+/** Defines a selector: `run` says whether the packet is meant. Its parameters are constants of the compiled chain. */
+export function selector<const P extends Parameters = {}>(options: {
+  name: string;
+  params?: P;
+  run(packet: Packet, params: Values<P>): boolean;
+}): Selector<P> {
+  return definePolicy("selector", options) as unknown as Selector<P>;
+}
+
+/** Defines an actor on packets. Its parameters live in a map and may change while the chain runs. */
+export function actor<const P extends Parameters = {}, const S extends State = {}>(options: {
+  name: string;
+  params?: P;
+  state?: S;
+  direction?: "ingress" | "egress" | "both";
+  run(packet: Packet, params: Values<P>, state: StateViews<S>): void;
+}): Actor<P> {
+  return definePolicy("actor", options) as unknown as Actor<P>;
+}
+
+/** Defines an actor on this host's subflows: it runs when one is established, at each RTT sample, and when the chain changes. */
+export function socketActor<const P extends Parameters = {}>(options: {
+  name: string;
+  params?: P;
+  run(socket: Socket, params: Values<P>): void;
+}): Actor<P> {
+  return definePolicy("actor", { ...options, on: "socket", direction: "egress" }) as unknown as Actor<P>;
+}
+
+/** The module that called `selector` or `actor`: the first frame of the stack outside this file. */
+function callerModule(): string {
+  const prepare = Error.prepareStackTrace;
+  try {
+    Error.prepareStackTrace = (_error, frames) => frames;
+    const frames = new Error("where").stack as unknown as NodeJS.CallSite[];
+    const own = frames[0]?.getFileName();
+    return frames.map((frame) => frame.getFileName()).find((file) => file && file !== own) ?? "";
+  } finally {
+    Error.prepareStackTrace = prepare;
+  }
+}
