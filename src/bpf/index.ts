@@ -5,3 +5,5 @@ export * from "./helpers.ts";
 export * from "./instruction.ts";
 export * from "./opcodes.ts";
 export * from "./spec.ts";
+export * from "./disassemble.ts";
+export * from "./vm/index.ts";
