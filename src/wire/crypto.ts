@@ -25,14 +25,13 @@ function u32(value: number): Uint8Array {
 }
 
 function keyHash(key: bigint, version: MptcpVersion): Uint8Array {
-  return createHash(hashOf[version]).update(u64(key)).digest();
+  return new Uint8Array(createHash(hashOf[version]).update(u64(key)).digest());
 }
 
 /** HMAC with both keys, the sender's first. */
 function hmac(version: MptcpVersion, first: bigint, second: bigint, message: Uint8Array): Uint8Array {
-  return createHmac(hashOf[version], concatBytes([u64(first), u64(second)]))
-    .update(message)
-    .digest();
+  const keys = concatBytes([u64(first), u64(second)]);
+  return new Uint8Array(createHmac(hashOf[version], keys).update(message).digest());
 }
 
 /** The token that names the connection of the host with this key: the first 32 bits of the key's hash. */

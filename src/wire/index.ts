@@ -13,3 +13,5 @@ export * from "./packet.ts";
 export * from "./sequence.ts";
 export * from "./tcp-options.ts";
 export * from "./tcp.ts";
+export * from "./pcap.ts";
+export * from "./pcapng.ts";

@@ -24,7 +24,8 @@ function parseIpv4Address(text: string): Uint8Array {
 function parseGroups(whole: string, text: string): number[] {
   if (text === "") return [];
   return text.split(":").flatMap((group, index, groups) => {
-    if (index === groups.length - 1 && group.includes(".")) return [...parseIpv4Address(group)];
+    // Dotted decimal may only stand at the very end.
+    if (index === groups.length - 1 && group.includes(".") && whole.endsWith(text)) return [...parseIpv4Address(group)];
     if (!/^[0-9a-fA-F]{1,4}$/.test(group)) fail(whole, Math.max(0, whole.indexOf(group)), `has the group "${group}"`);
     const value = Number.parseInt(group, 16);
     return [value >> 8, value & 0xff];
@@ -45,6 +46,10 @@ export function parseIpAddress(text: string): Uint8Array {
   return bytes;
 }
 
+function formatGroups(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(":");
+}
+
 /** Formats 4 bytes as dotted decimal, 16 bytes as RFC 5952 says: lower case, the longest run of zero groups as "::". */
 export function formatIpAddress(address: Uint8Array): string {
   if (address.length === 4) return address.join(".");
@@ -62,9 +67,8 @@ export function formatIpAddress(address: Uint8Array): string {
   }
   const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
   if (mapped) return `::ffff:${address.slice(12).join(".")}`;
-  const text = (part: number[]): string => part.map((group) => group.toString(16)).join(":");
-  if (best.length < 2) return text(groups);
-  return `${text(groups.slice(0, best.start))}::${text(groups.slice(best.start + best.length))}`;
+  if (best.length < 2) return formatGroups(groups);
+  return `${formatGroups(groups.slice(0, best.start))}::${formatGroups(groups.slice(best.start + best.length))}`;
 }
 
 /**
@@ -93,7 +97,7 @@ export function formatIpPrefix(prefix: IpPrefix): string {
 
 /** The address with all bits after the first `length` set to zero. */
 export function maskAddress(address: Uint8Array, length: number): Uint8Array {
-  return address.map((byte, index) => {
+  return Uint8Array.from(address, (byte, index) => {
     const bits = Math.min(8, Math.max(0, length - index * 8));
     return byte & (0xff00 >> bits) & 0xff;
   });

@@ -1,5 +1,5 @@
 /** The IPv4 header (RFC 791). */
-import { concatBytes } from "./bytes.ts";
+import { concatBytes, copyBytes } from "./bytes.ts";
 import { checksumIfWrong, withChecksum } from "./checksum.ts";
 import { WireError } from "./errors.ts";
 import { layout } from "./layout.ts";
@@ -48,6 +48,10 @@ const header = layout("IPv4", {
 });
 const maxOptionsLength = 40;
 
+function refuse(offset: number, reason: string): never {
+  throw new WireError("parse", "IPv4", offset, reason);
+}
+
 /**
  * Parses the header at the start of `bytes`, which may run past the packet. Throws {@link WireError} when the header is
  * cut, or when one of its two lengths is impossible or goes past the end.
@@ -57,9 +61,6 @@ export function parseIpv4(bytes: Uint8Array): {
   readonly headerLength: number;
   readonly totalLength: number;
 } {
-  const refuse = (offset: number, reason: string): never => {
-    throw new WireError("parse", "IPv4", offset, reason);
-  };
   if (bytes.length < header.size) refuse(bytes.length, `the header ends after ${bytes.length} of 20 bytes`);
   const { version, words, totalLength, checksum, ...fields } = header.read(bytes, 0);
   const headerLength = words * 4;
@@ -68,7 +69,7 @@ export function parseIpv4(bytes: Uint8Array): {
     refuse(0, `the header says ${headerLength} bytes where 20 to ${bytes.length} are possible`);
   if (totalLength < headerLength || totalLength > bytes.length)
     refuse(2, `the total length is ${totalLength} where ${headerLength} to ${bytes.length} are possible`);
-  const options = bytes.slice(header.size, headerLength);
+  const options = copyBytes(bytes, header.size, headerLength);
   const wrong = checksumIfWrong(bytes.subarray(0, headerLength), ipv4ChecksumOffset, checksum);
   return { ip: { version: 4, ...fields, options, ...wrong }, headerLength, totalLength };
 }

@@ -1,5 +1,5 @@
 /** The IPv6 header and its extension headers (RFC 8200). */
-import { concatBytes } from "./bytes.ts";
+import { concatBytes, copyBytes } from "./bytes.ts";
 import { WireError } from "./errors.ts";
 import { layout } from "./layout.ts";
 
@@ -83,6 +83,10 @@ export function isFragment(extension: Ipv6Extension): boolean {
   return extension.kind === "fragment" && (extension.fragmentOffset !== 0 || extension.moreFragments);
 }
 
+function refuse(offset: number, reason: string): never {
+  throw new WireError("parse", "IPv6", offset, reason);
+}
+
 /**
  * Parses header and extension headers at the start of `bytes`, which may run past the packet. `headerLength` covers
  * both. Throws {@link WireError} when a header is cut, or when a length goes past the end.
@@ -92,9 +96,6 @@ export function parseIpv6(bytes: Uint8Array): {
   readonly headerLength: number;
   readonly totalLength: number;
 } {
-  const refuse = (offset: number, reason: string): never => {
-    throw new WireError("parse", "IPv6", offset, reason);
-  };
   if (bytes.length < header.size) refuse(bytes.length, `the header ends after ${bytes.length} of 40 bytes`);
   const { version, payloadLength, nextHeader, ...fields } = header.read(bytes, 0);
   const totalLength = header.size + payloadLength;
@@ -113,7 +114,7 @@ export function parseIpv6(bytes: Uint8Array): {
     if (protocol === Ipv6ExtensionProtocol.fragment) {
       const { nextHeader: _, ...fragmentFields } = fragment.read(bytes, offset);
       extensions.push({ kind: "fragment", ...fragmentFields });
-    } else extensions.push({ kind: "other", protocol, data: bytes.slice(offset + 2, offset + length) });
+    } else extensions.push({ kind: "other", protocol, data: copyBytes(bytes, offset + 2, offset + length) });
     offset += length;
     protocol = following;
     // Only the first fragment goes on with headers, and they may be cut anywhere: its content is left alone, too.

@@ -1,5 +1,5 @@
 /** A header as a table: the fields in the order of the wire, from which the codec and the type derive. */
-import { readBits, readU64, writeBits, writeU64 } from "./bytes.ts";
+import { copyBytes, readBits, readU64, writeBits, writeU64 } from "./bytes.ts";
 import { WireError, type WireLayer } from "./errors.ts";
 
 /**
@@ -92,7 +92,7 @@ export function layout<const T extends FieldSpecs>(layer: WireLayer, specs: T): 
         if (typeof spec === "number") values[name] = readBits(bytes, at, width);
         else if (spec === "flag") values[name] = readBits(bytes, at, 1) === 1;
         else if (spec === "u64") values[name] = readU64(bytes, at / 8);
-        else if ("bytes" in spec) values[name] = bytes.slice(at / 8, at / 8 + spec.bytes);
+        else if ("bytes" in spec) values[name] = copyBytes(bytes, at / 8, at / 8 + spec.bytes);
         else if ("reserved" in spec) reserved = reserved * 2 ** width + readBits(bytes, at, width);
       }
       if (reserved !== 0) values.reserved = reserved;

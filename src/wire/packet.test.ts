@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { concatBytes, fromHex } from "./bytes.ts";
 import { WireError } from "./errors.ts";
@@ -6,8 +6,6 @@ import { EtherType } from "./ethernet.ts";
 import { parseIpAddress } from "./ip.ts";
 import { emitPacket, type Packet, type ParsedPacket, parsePacket } from "./packet.ts";
 import { damagedFrame, damageNames, frame, hostileFrame, packet } from "./testing.ts";
-
-const packetOf = ({ offsets: _, ...rest }: ParsedPacket): Packet => rest;
 
 function parseOrError(bytes: Uint8Array): ParsedPacket | WireError {
   try {
@@ -18,7 +16,7 @@ function parseOrError(bytes: Uint8Array): ParsedPacket | WireError {
   }
 }
 
-const base: Packet & { readonly ip: object; readonly tcp: object } = {
+const base = {
   ethernet: {
     destination: fromHex("02 00 00 00 00 01"),
     source: fromHex("02 00 00 00 00 02"),
@@ -50,13 +48,13 @@ const base: Packet & { readonly ip: object; readonly tcp: object } = {
     options: [{ kind: "mpPrio", backup: true }, { kind: "nop" }],
   },
   payload: fromHex("68 69"),
-};
+} satisfies Packet;
 
 describe("parsePacket() and emitPacket()", () => {
   test("parsePacket() gives back every packet that emitPacket() made", () => {
     fc.assert(
       fc.property(packet(), (packet) => {
-        expect(packetOf(parsePacket(emitPacket(packet)))).toEqual(packet);
+        expect(parsePacket(emitPacket(packet))).toEqual({ ...packet, offsets: expect.anything() });
       }),
       { numRuns: 1000 },
     );
@@ -103,7 +101,7 @@ describe("parsePacket() and emitPacket()", () => {
     const tag = { tpid: EtherType.serviceVlan, priority: 1, dropEligible: false, vlan: 9 };
     const bytes = emitPacket({
       ...base,
-      ...(base.ethernet === undefined ? {} : { ethernet: { ...base.ethernet, tags: [tag, { ...tag, tpid: 0x8100 }] } }),
+      ethernet: { ...base.ethernet, tags: [tag, { ...tag, tpid: EtherType.vlan }] },
       trailer: new Uint8Array(6),
     });
     expect(parsePacket(bytes).offsets).toEqual({ l2: 0, l3: 22, l4: 42, payload: 66, end: 68 });
@@ -133,20 +131,27 @@ describe("parsePacket() and emitPacket()", () => {
   });
 
   test("parsePacket() leaves the content of a fragment alone", () => {
-    const { tcp: _, ...rest } = base;
-    const fragment = { ...rest, ip: { ...base.ip, moreFragments: true } } as Packet;
-    expect(parsePacket(emitPacket(fragment))).toMatchObject({ payload: base.payload });
-    expect(parsePacket(emitPacket(fragment))).not.toHaveProperty("tcp");
+    const parsed = parsePacket(emitPacket({ ...base, ip: { ...base.ip, moreFragments: true } }));
+    expect(parsed).not.toHaveProperty("tcp");
+    expect(parsed.payload).toHaveLength(24 + base.payload.length);
   });
 
   test("emitPacket() refuses a value that does not fit its field", () => {
-    expect(() => emitPacket({ ...base, tcp: { ...base.tcp, window: 65536 } } as Packet)).toThrow(
+    expect(() => emitPacket({ ...base, tcp: { ...base.tcp, window: 65536 } })).toThrow(
       "Cannot emit TCP at byte 14: window is 65536, not an integer from 0 to 65535",
     );
   });
 
   test("emitPacket() refuses more options than a header holds", () => {
     const options = Array.from({ length: 41 }, () => ({ kind: "nop" as const }));
-    expect(() => emitPacket({ ...base, tcp: { ...base.tcp, options } } as Packet)).toThrow(WireError);
+    expect(() => emitPacket({ ...base, tcp: { ...base.tcp, options } })).toThrow(WireError);
   });
+});
+
+test("parsePacket() copies what it returns, from a Buffer too, so that reusing the buffer changes nothing", () => {
+  const buffer = Buffer.from(emitPacket(base));
+  const parsed = parsePacket(buffer);
+  buffer.fill(0);
+  expect(emitPacket(parsed)).toEqual(emitPacket(base));
+  expect(Object.getPrototypeOf(parsed.payload)).toBe(Uint8Array.prototype);
 });

@@ -1,5 +1,5 @@
 /** A whole packet: frame, network and transport header, data. Checked once here; what comes out can be trusted. */
-import { concatBytes } from "./bytes.ts";
+import { concatBytes, copyBytes } from "./bytes.ts";
 import { pseudoHeaderSum } from "./checksum.ts";
 import { WireError } from "./errors.ts";
 import { emitEthernet, type Ethernet, EtherType, parseEthernet } from "./ethernet.ts";
@@ -78,14 +78,20 @@ export function parsePacket(bytes: Uint8Array, context: ParseContext = {}): Pars
   const l2 = frame === undefined ? {} : { l2: 0 };
   const ethernet = frame === undefined ? {} : { ethernet: frame.ethernet };
   if (etherType !== undefined && etherType !== EtherType.ipv4 && etherType !== EtherType.ipv6)
-    return { ...ethernet, payload: bytes.slice(l3), offsets: { ...l2, payload: l3, end: bytes.length } };
+    return { ...ethernet, payload: copyBytes(bytes, l3), offsets: { ...l2, payload: l3, end: bytes.length } };
 
   const { ip, headerLength, totalLength } = parseNetwork(bytes, l3, etherType);
   const l4 = l3 + headerLength;
   const end = l3 + totalLength;
-  const trailer = end === bytes.length ? {} : { trailer: bytes.slice(end) };
+  const trailer = end === bytes.length ? {} : { trailer: copyBytes(bytes, end) };
   if (ip.protocol !== IpProtocol.tcp || isIpFragment(ip))
-    return { ...ethernet, ip, payload: bytes.slice(l4, end), ...trailer, offsets: { ...l2, l3, payload: l4, end } };
+    return {
+      ...ethernet,
+      ip,
+      payload: copyBytes(bytes, l4, end),
+      ...trailer,
+      offsets: { ...l2, l3, payload: l4, end },
+    };
 
   const pseudoSum = pseudoHeaderSum(ip.source, ip.destination, IpProtocol.tcp, end - l4);
   const { tcp, headerLength: tcpLength } = at(l4, () => parseTcp(bytes.subarray(l4, end), pseudoSum, context));
@@ -94,7 +100,7 @@ export function parsePacket(bytes: Uint8Array, context: ParseContext = {}): Pars
     ...ethernet,
     ip,
     tcp,
-    payload: bytes.slice(payload, end),
+    payload: copyBytes(bytes, payload, end),
     ...trailer,
     offsets: { ...l2, l3, l4, payload, end },
   };

@@ -1,5 +1,5 @@
 /** The options of the TCP header: a list that always emits to the bytes it was parsed from. */
-import { concatBytes } from "./bytes.ts";
+import { concatBytes, copyBytes } from "./bytes.ts";
 import { WireError } from "./errors.ts";
 import { type FieldSpec, type Layout, layout } from "./layout.ts";
 import { emitMptcpOption, mptcpOptionKind, parseMptcpOption } from "./mptcp/codec.ts";
@@ -64,7 +64,7 @@ function parseBody(bytes: Uint8Array, code: number, context: TcpOptionContext): 
     return { kind: "sack", blocks: Array.from({ length: count }, (_, index) => sackBlock.read(bytes, 2 + index * 8)) };
   }
   const option = byCode.get(code);
-  if (option === undefined) return { kind: "unknown", bytes: bytes.slice() };
+  if (option === undefined) return { kind: "unknown", bytes: copyBytes(bytes) };
   const expected = option.layout.size + 2;
   if (bytes.length !== expected) return `${option.kind} takes ${expected} bytes, not ${bytes.length}`;
   return { kind: option.kind, ...option.layout.read(bytes, 2) } as unknown as TcpOption;
@@ -77,7 +77,7 @@ export function parseTcpOptions(bytes: Uint8Array, context: TcpOptionContext = {
   while (offset < bytes.length) {
     const code = bytes[offset] ?? endOfListCode;
     if (code === endOfListCode) {
-      const padding = bytes.slice(offset + 1);
+      const padding = copyBytes(bytes, offset + 1);
       options.push(padding.length === 0 ? { kind: "endOfList" } : { kind: "endOfList", padding });
       break;
     }
@@ -93,12 +93,12 @@ export function parseTcpOptions(bytes: Uint8Array, context: TcpOptionContext = {
         length === undefined
           ? `option ${code} has no length`
           : `option ${code} says ${length} bytes where 2 to ${left} are possible`;
-      options.push({ kind: "malformed", reason, bytes: bytes.slice(offset) });
+      options.push({ kind: "malformed", reason, bytes: copyBytes(bytes, offset) });
       break;
     }
     const whole = bytes.subarray(offset, offset + length);
     const option = parseBody(whole, code, context);
-    options.push(typeof option === "string" ? { kind: "malformed", reason: option, bytes: whole.slice() } : option);
+    options.push(typeof option === "string" ? { kind: "malformed", reason: option, bytes: copyBytes(whole) } : option);
     offset += length;
   }
   return options;

@@ -2,7 +2,7 @@
  * Arbitrary packets for property tests (fast-check, a development dependency: nothing but tests may import this file).
  * Frames stay below 300 bytes and are mostly MPTCP over TCP.
  */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { type Ethernet, EtherType } from "./ethernet.ts";
 import { type Ipv4, ipv4ChecksumOffset } from "./ipv4.ts";
 import { type Ipv6, type Ipv6Extension, Ipv6ExtensionProtocol } from "./ipv6.ts";
@@ -165,15 +165,17 @@ export function ipv4Header(): fc.Arbitrary<Ipv4> {
   });
 }
 
+function dataExtension(numbers: readonly number[], length: fc.Arbitrary<number>): fc.Arbitrary<Ipv6Extension> {
+  return fc
+    .tuple(fc.constantFrom(...numbers), length.chain(bytesOf))
+    .map(([protocol, data]) => ({ kind: "other", protocol, data }));
+}
+
 function ipv6Extension(): fc.Arbitrary<Ipv6Extension> {
   const { fragment: _, authentication, ...units } = Ipv6ExtensionProtocol;
-  const other = (numbers: readonly number[], length: fc.Arbitrary<number>): fc.Arbitrary<Ipv6Extension> =>
-    fc
-      .tuple(fc.constantFrom(...numbers), length.chain(bytesOf))
-      .map(([protocol, data]) => ({ kind: "other", protocol, data }));
   return fc.oneof(
-    { weight: 4, arbitrary: other(Object.values(units), fc.constantFrom(6, 14, 22)) },
-    { weight: 1, arbitrary: other([authentication], fc.constantFrom(10, 22)) },
+    { weight: 4, arbitrary: dataExtension(Object.values(units), fc.constantFrom(6, 14, 22)) },
+    { weight: 1, arbitrary: dataExtension([authentication], fc.constantFrom(10, 22)) },
     {
       weight: 2,
       arbitrary: fc

@@ -1,4 +1,5 @@
 /** Bytes to MPTCP option and back, driven by the table of forms. */
+import { copyBytes } from "../bytes.ts";
 import { WireError } from "../errors.ts";
 import { type MptcpForm, mptcpForms } from "./forms.ts";
 import { type MptcpKnownOption, type MptcpOption, MptcpSubtype, type MptcpVersion } from "./options.ts";
@@ -26,14 +27,15 @@ export function parseMptcpOption(bytes: Uint8Array, version?: MptcpVersion): Mpt
   if (third === undefined) return "an MPTCP option has no subtype";
   const subtype = third >> 4;
   const name = subtypeNames.get(subtype);
-  if (name === undefined) return { kind: "mptcpUnknown", bytes: bytes.slice() };
+  if (name === undefined) return { kind: "mptcpUnknown", bytes: copyBytes(bytes) };
   for (const form of bySubtype.get(subtype) ?? []) {
     if (form.layout.size !== bytes.length - 2 || !form.layout.matches(bytes, 2)) continue;
     if (version !== undefined && form.version !== undefined && form.version !== version) continue;
     return { kind: form.kind, ...form.implied, ...form.layout.read(bytes, 2) } as unknown as MptcpKnownOption;
   }
   const capableVersion = third & 15;
-  if (subtype === MptcpSubtype.MP_CAPABLE && capableVersion > 1) return { kind: "mptcpUnknown", bytes: bytes.slice() };
+  if (subtype === MptcpSubtype.MP_CAPABLE && capableVersion > 1)
+    return { kind: "mptcpUnknown", bytes: copyBytes(bytes) };
   const context = version === undefined ? "" : ` in version ${version}`;
   return `${name} has no form of ${bytes.length} bytes that starts with 0x${third.toString(16).padStart(2, "0")}${context}`;
 }
