@@ -3,16 +3,16 @@ import { concatBytes, copyBytes } from "./bytes.ts";
 import { WireError } from "./errors.ts";
 import { layout } from "./layout.ts";
 
-/** Header numbers (as in "next header") that this parser walks over, by what their length field counts. */
+/**
+ * Header numbers (as in "next header") that are walked over: those that Linux, too, looks for a transport header behind
+ * (`ipv6_skip_exthdr` in net/ipv6/exthdrs_core.c).
+ */
 export const Ipv6ExtensionProtocol = {
   hopByHop: 0,
   routing: 43,
   fragment: 44,
   authentication: 51,
   destination: 60,
-  mobility: 135,
-  hostIdentity: 139,
-  shim6: 140,
 } as const;
 
 export type Ipv6Extension =

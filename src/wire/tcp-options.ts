@@ -3,6 +3,7 @@ import { concatBytes, copyBytes } from "./bytes.ts";
 import { WireError } from "./errors.ts";
 import { type FieldSpec, type Layout, layout } from "./layout.ts";
 import { emitMptcpOption, mptcpOptionKind, parseMptcpOption } from "./mptcp/codec.ts";
+import { mptcpForms } from "./mptcp/forms.ts";
 import type { MptcpOption, MptcpVersion } from "./mptcp/options.ts";
 
 /** Options that RFC 9293, 7323 and 2018 define, MPTCP's, and two that keep what could not be read. */
@@ -144,7 +145,9 @@ export function emitTcpOptions(options: readonly TcpOption[]): Uint8Array {
   return concatBytes([bytes, new Uint8Array(-bytes.length & 3)]);
 }
 
+const mptcpKinds = new Set<TcpOptionKind>([...mptcpForms.map(({ kind }) => kind), "mptcpUnknown"]);
+
 /** Whether this is one of MPTCP's options. */
 export function isMptcpOption(option: TcpOption): option is MptcpOption {
-  return option.kind.startsWith("mp") || ["dss", "addAddr", "removeAddr"].includes(option.kind);
+  return mptcpKinds.has(option.kind);
 }
