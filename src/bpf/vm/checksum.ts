@@ -16,10 +16,16 @@ export function fold(sum: number): number {
   return folded & 0xffff;
 }
 
-/** Adds bytes (as little-endian words, like the kernel on this byte order) to a sum. */
+/**
+ * Adds bytes to a sum as little-endian 32-bit words, `csum_partial` on this byte order. Sums of wider or narrower words
+ * are equal modulo 0xffff, but not in which of the two zeros they become when folded.
+ */
 export function sumBytes(bytes: Uint8Array, seed: number): number {
   let sum = seed;
-  for (let i = 0; i < bytes.length; i += 2) sum = sumAdd(sum, bytes[i]! | ((bytes[i + 1] ?? 0) << 8));
+  for (let i = 0; i < bytes.length; i += 4) {
+    const word = bytes[i]! | ((bytes[i + 1] ?? 0) << 8) | ((bytes[i + 2] ?? 0) << 16) | ((bytes[i + 3] ?? 0) << 24);
+    sum = sumAdd(sum, word >>> 0);
+  }
   return sum;
 }
 
