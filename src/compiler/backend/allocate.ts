@@ -5,6 +5,7 @@
 import { StackTooLargeError } from "./errors.ts";
 import { Interference } from "./interference.ts";
 import { ALLOCATABLE, CLOBBERED, isCopy, type MachineFunction } from "./machine.ts";
+import { placeSlots } from "./slots.ts";
 import { Spiller } from "./spill.ts";
 
 const STACK_BYTES = 512;
@@ -17,12 +18,13 @@ export function allocate(fn: MachineFunction, name: string): void {
     const spilled = colouring.run();
     if (spilled.length === 0) {
       colouring.apply(fn);
-      return;
+      break;
     }
     colouring.merge(fn, spilled);
     spiller.spill(spilled);
-    if (fn.stackSize > STACK_BYTES) throw new StackTooLargeError(name, fn.stackSize);
   }
+  placeSlots(fn, spiller.slotCount);
+  if (fn.stackSize > STACK_BYTES) throw new StackTooLargeError(name, fn.stackSize);
 }
 
 /** Where a node of the graph is on its way; the numbers are arbitrary. */

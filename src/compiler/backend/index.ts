@@ -1,2 +1,3 @@
 export { emit } from "./emit.ts";
 export { ProgramTooLargeError, StackTooLargeError } from "./errors.ts";
+export { optimise } from "./optimise/index.ts";

@@ -26,13 +26,14 @@ export interface MachineInstruction {
   readonly opcode: number;
   dst: number;
   src: number;
-  readonly offset: number;
+  offset: number;
   readonly imm: number;
   readonly wide?: bigint;
   readonly reference?: Reference;
   /** Of a call: how many of r1 to r5 it reads. */
   readonly argumentCount?: number;
-  /** Made to bring a spilled value in or out; such registers are never spilled again. */
+  /** Of a load or store of a spilled register: its slot, which has no offset until all are known. */
+  readonly slot?: number;
   readonly position?: SourcePosition | undefined;
 }
 

@@ -9,12 +9,12 @@ import {
 } from "./machine.ts";
 
 const FRAME_POINTER = 10;
-const SLOT_BYTES = 8;
 
 export class Spiller {
   readonly #fn: MachineFunction;
   /** Registers made by spilling: they live for an instruction or two, so that spilling them would not help. */
   readonly temporaries = new Set<number>();
+  slotCount = 0;
 
   constructor(fn: MachineFunction) {
     this.#fn = fn;
@@ -22,13 +22,9 @@ export class Spiller {
 
   spill(registers: readonly number[]): void {
     const remade = this.#findConstantDefinitions(new Set(registers));
-    const offsets = new Map<number, number>();
-    for (const register of registers) {
-      if (remade.has(register)) continue;
-      this.#fn.stackSize += SLOT_BYTES;
-      offsets.set(register, -this.#fn.stackSize);
-    }
-    for (const block of this.#fn.blocks) this.#rewrite(block, offsets, remade);
+    const slots = new Map<number, number>();
+    for (const register of registers) if (!remade.has(register)) slots.set(register, this.slotCount++);
+    for (const block of this.#fn.blocks) this.#rewrite(block, slots, remade);
   }
 
   /** Of the given registers those with a single definition that needs no other register. */
@@ -50,7 +46,7 @@ export class Spiller {
 
   #rewrite(
     block: MachineBlock,
-    offsets: ReadonlyMap<number, number>,
+    slots: ReadonlyMap<number, number>,
     remade: ReadonlyMap<number, MachineInstruction>,
   ): void {
     const out: MachineInstruction[] = [];
@@ -60,10 +56,14 @@ export class Spiller {
     const bringIn = (register: number): number => {
       if (register === held) return holder;
       const definition = remade.get(register);
-      const offset = offsets.get(register);
-      if (!definition && offset === undefined) return register;
+      const slot = slots.get(register);
+      if (!definition && slot === undefined) return register;
       const temporary = this.#temporary();
-      out.push(definition ? { ...definition, dst: temporary } : machine.load(8, temporary, FRAME_POINTER, offset!));
+      out.push(
+        definition
+          ? { ...definition, dst: temporary }
+          : { ...machine.load(8, temporary, FRAME_POINTER, 0), slot: slot! },
+      );
       return temporary;
     };
     block.instructions.forEach((instruction, i) => {
@@ -74,8 +74,8 @@ export class Spiller {
       if (effect & Effect.readsDst)
         instruction.dst = src === dst && effect & Effect.readsSrc ? instruction.src : bringIn(dst);
       out.push(instruction);
-      const offset = offsets.get(dst);
-      if (!(effect & Effect.writesDst) || offset === undefined) {
+      const slot = slots.get(dst);
+      if (!(effect & Effect.writesDst) || slot === undefined) {
         held = -1;
         return;
       }
@@ -92,7 +92,7 @@ export class Spiller {
         return;
       }
       held = -1;
-      out.push(machine.store(8, FRAME_POINTER, offset, instruction.dst));
+      out.push({ ...machine.store(8, FRAME_POINTER, 0, instruction.dst), slot });
     });
     held = -1;
     const { condition } = block;

@@ -239,7 +239,7 @@ class Generator {
   /** Rotates variables: a cycle in the copies on the loop's edge. */
   #exchange(): void {
     const b = this.#builder;
-    const variables = this.#random.chance(50) ? this.#narrow : this.#wide;
+    const variables = (this.#random.chance(50) ? this.#narrow : this.#wide).slice(0, 4);
     const values = variables.map((variable) => b.read(variable));
     variables.forEach((variable, i) => b.write(variable, values[(i + 1) % values.length]!));
   }
