@@ -32,7 +32,7 @@ export function tryBpf<C extends BpfCommand>(command: C, attributes: Attributes<
   const table = fields as Readonly<Record<string, readonly [number, FieldType]>>;
   for (const [name, value] of Object.entries<AttributeValue>(attributes)) {
     if (value === undefined || value === null) continue;
-    const [offset, type] = table[name]!;
+    const [offset, type] = table[name];
     write(view, offset, type, value, buffers);
   }
   held.push(buffers);
@@ -44,7 +44,7 @@ export function tryBpf<C extends BpfCommand>(command: C, attributes: Attributes<
     if (code !== errnos["EAGAIN"] || command !== "progLoad") break;
   }
   held.length = 0;
-  return { result, errno: code, read: (field) => view.getUint32(table[field]![0], true) };
+  return { result, errno: code, read: (field) => view.getUint32(table[field][0], true) };
 }
 
 /**

@@ -267,12 +267,10 @@ export function createMap(spec: MapSpec): KernelMap {
   );
   const map = new KernelMap(result, { ...spec, flags: spec.flags ?? 0 });
   try {
-    if (spec.contents) {
-      if (map.perCpu) {
-        const everywhere = (value: Uint8Array) => Array.from({ length: possibleCpus() }, () => value);
-        map.updateManyPerCpu(spec.contents.map(({ key, value }) => ({ key, values: everywhere(value) })));
-      } else map.updateMany(spec.contents);
-    }
+    const contents = spec.contents ?? [];
+    if (map.perCpu) {
+      map.updateManyPerCpu(contents.map(({ key, value }) => ({ key, values: Array(possibleCpus()).fill(value) })));
+    } else map.updateMany(contents);
   } catch (error) {
     map.close();
     throw error;

@@ -48,7 +48,7 @@ export function countCpus(list: string): number {
   let count = 0;
   for (const range of list.trim().split(",")) {
     const [first, last] = range.split("-").map(Number);
-    count += (last ?? first!) - first! + 1;
+    count += (last ?? first) - first + 1;
   }
   return count;
 }

@@ -14,7 +14,7 @@ export function parseMountInfo(text: string): Mount[] {
   for (const line of text.split("\n")) {
     // Optional fields of any number lie between the mount options and the dash.
     const [before, after] = line.split(" - ");
-    const [, , , , path, options] = before!.split(" ");
+    const [, , , , path, options] = before.split(" ");
     const type = after?.split(" ")[0];
     if (!path || !options || !type) continue;
     mounts.push({ path: unescape(path), type, writable: options.split(",").includes("rw") });

@@ -252,13 +252,16 @@ test.each(Object.entries(refusals))("loadProgram() explains %s", (_, { instructi
 
 test("loadCollection() shares maps between programs and closes everything when one is refused", () => {
   using collection = loadCollection({ programs: { first: counting, second: counting } });
-  testRun(collection.programs["first"]!, { data: packet });
-  testRun(collection.programs["second"]!, { data: packet });
-  expect(collection.maps["total"]!.lookup(u32(0))).toEqual(u64(10));
-  const open = () => readdirSync("/proc/self/fd").length;
-  const before = open();
+  testRun(collection.programs["first"], { data: packet });
+  testRun(collection.programs["second"], { data: packet });
+  expect(collection.maps["total"].lookup(u32(0))).toEqual(u64(10));
+  const before = openDescriptors();
   expect(() => loadCollection({ programs: { good: counting, bad: xdp([asm.exit()]) } })).toThrow(VerifierError);
-  expect(open()).toBe(before);
+  expect(openDescriptors()).toBe(before);
   const other = { ...counting, maps: { total, counters: { ...counters, valueSize: 16 } } };
   expect(() => loadCollection({ programs: { counting, other } })).toThrow("Cannot share map counters");
 });
+
+function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}

@@ -8,6 +8,7 @@ import { bpf, nameAt, objectInfo, tryBpf, type Attributes } from "./bpf-syscall.
 import { programTypeSupport } from "./bpf-support.ts";
 import type { Capability } from "./capabilities.ts";
 import { address, errnos } from "./ffi.ts";
+import { kernelFieldOffset, kernelFunctionId } from "./kernel-btf.ts";
 import { explainRefusal } from "./kernel-error.ts";
 import { KernelObject, openById, openPinned } from "./kernel-object.ts";
 import type { KernelMap } from "./maps.ts";
@@ -63,7 +64,8 @@ const capabilities: Readonly<Record<ProgramTypeName, readonly Capability[]>> = {
 /**
  * Loads a program.
  * @param maps the maps its references name; the program keeps them alive in the kernel
- * @throws VerifierError with the line of the policy when the verifier refuses it; KernelError for any other refusal
+ * @throws VerifierError with the line of the policy when the verifier refuses it; NoKernelTypeError for a field or an
+ * attach target that the running kernel does not have; KernelError for any other refusal
  */
 export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, KernelMap>>): KernelProgram {
   const instructions = encode(spec.instructions.map(withPseudoSource), {
@@ -72,6 +74,7 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
       if (!map) throw new Error(`Cannot load program ${spec.name}: it refers to map ${name}, which was not given`);
       return map.fd;
     },
+    field: kernelFieldOffset,
   });
   const attributes: Attributes<"progLoad"> = {
     type: ProgramType[spec.type],
@@ -80,6 +83,7 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
     license: spec.license,
     name: spec.name,
     expectedAttachType: spec.attachType === undefined ? 0 : expectedAttachType(spec),
+    attachBtfId: spec.attachTarget === undefined ? 0 : kernelFunctionId(spec.attachTarget),
   };
   const outcome = tryBpf("progLoad", attributes);
   if (outcome.result >= 0) return new KernelProgram(outcome.result, spec.name, spec.type);

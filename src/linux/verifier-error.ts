@@ -92,7 +92,7 @@ function translate(objections: readonly string[]): Words & { objection: string }
       return { objection, explanation: filled, advice };
     }
   }
-  const objection = objections[objections.length - 1]!;
+  const objection = objections[objections.length - 1];
   return { objection, explanation: objection, advice: undefined };
 }
 

@@ -43,6 +43,7 @@ export function attachTcx(program: KernelProgram, options: TcxOptions): KernelLi
       features: [tcxLinks],
       reasons: {
         ENODEV: "there is no interface with that index in this network namespace",
+        EEXIST: "this very program is on the hook already",
         ENOENT: "the link to stand beside is not on this hook",
         ERANGE: "64 programs, the most there can be, are on this hook",
       },
@@ -71,6 +72,6 @@ export function queryTcx(
     { capabilities: ["CAP_NET_ADMIN"], features: [tcxLinks] },
   );
   return Array.from({ length: outcome.read("count") }, (_, index) => {
-    return { programId: programIds[index]!, linkId: linkIds[index]! };
+    return { programId: programIds[index], linkId: linkIds[index] };
   });
 }
