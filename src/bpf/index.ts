@@ -7,3 +7,5 @@ export * from "./opcodes.ts";
 export * from "./spec.ts";
 export * from "./disassemble.ts";
 export * from "./vm/index.ts";
+export * from "./btf/index.ts";
+export * from "./program-info.ts";
