@@ -118,7 +118,7 @@ class Capture:
         print(f"{name}: {len(self.frames)} frames", file=sys.stderr)
 
 
-def connect(family, port):
+def connect(family, port, request):
     domain = socket.AF_INET if family == 4 else socket.AF_INET6
 
     def make():
@@ -129,16 +129,23 @@ def connect(family, port):
     listener.bind(("0.0.0.0" if family == 4 else "::", port))
     listener.listen()
     client.connect((address(family, 1, 2), port))
+    # Only as long as the server has sent nothing after the handshake does MP_CAPABLE carry the mapping of the first
+    # data. So the endpoints, which make it speak, come later.
+    client.sendall(request)
     server = listener.accept()[0]
+    receive(server, len(request))
     return listener, server, client
+
+
+def receive(receiver, length):
+    while length > 0:
+        length -= len(receiver.recv(65536))
+    time.sleep(0.1)
 
 
 def exchange(sender, receiver, data):
     sender.sendall(data)
-    got = b""
-    while len(got) < len(data):
-        got += receiver.recv(65536)
-    time.sleep(0.1)
+    receive(receiver, len(data))
 
 
 def forget_endpoints():
@@ -150,9 +157,8 @@ def forget_endpoints():
 def whole_life(family):
     """Joins, an announced address and its echo, a priority, a removed address, an orderly end."""
     capture = Capture()
+    listener, server, client = connect(family, 5000 + family, b"request")
     mptcp(SERVER, "endpoint", "add", address(family, 2, 2), "dev", "lte", "id", "9", "signal")
-    listener, server, client = connect(family, 5000 + family)
-    exchange(client, server, b"request")
     exchange(server, client, b"response" * 12)
     time.sleep(0.5)
     mptcp(SERVER, "endpoint", "change", "id", "9", "backup")
@@ -175,11 +181,10 @@ def checksums_and_abort():
     """DSS checksums, an address announced with a port, a join the client starts itself, an abort by MP_FASTCLOSE."""
     for namespace in (CLIENT, SERVER):
         sysctl(namespace, "net.mptcp.checksum_enabled", 1)
+    capture = Capture()
+    listener, server, client = connect(4, 5010, b"checked")
     mptcp(CLIENT, "endpoint", "add", address(4, 2, 1), "dev", "lte", "id", "3", "subflow", "backup")
     mptcp(SERVER, "endpoint", "add", address(4, 2, 2), "dev", "lte", "id", "8", "signal", "port", "5100")
-    capture = Capture()
-    listener, server, client = connect(4, 5010)
-    exchange(client, server, b"checked")
     exchange(server, client, b"yes")
     time.sleep(0.5)
     exchange(client, server, b"odd")
@@ -197,10 +202,9 @@ def checksums_and_abort():
 def refused_join():
     """A join that the server's limit forbids: MP_TCPRST says so."""
     mptcp(SERVER, "limits", "set", "subflows", "0")
-    mptcp(CLIENT, "endpoint", "add", address(4, 2, 1), "dev", "lte", "id", "4", "subflow")
     capture = Capture()
-    listener, server, client = connect(4, 5020)
-    exchange(client, server, b"alone")
+    listener, server, client = connect(4, 5020, b"alone")
+    mptcp(CLIENT, "endpoint", "add", address(4, 2, 1), "dev", "lte", "id", "4", "subflow")
     time.sleep(0.3)
     client.close()
     server.close()
