@@ -1,31 +1,165 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { mptcpInfo } from "../linux/mptcp-info.ts";
+import { createNetns, listNetns } from "../linux/netns.ts";
+import { dumpTcpSockets } from "../linux/diag.ts";
+import { cleanLab, listLabs } from "./clean.ts";
 import { createLab, type Lab } from "./lab.ts";
-import { wifiAndLte } from "./spec.ts";
-import { startTransfer } from "./workload/transfer.ts";
+import { readLinkCounters, readMptcpCounters } from "./measure/counters.ts";
+import { ping } from "./measure/ping.ts";
+import { runQuiet } from "./measure/steal.ts";
+import { namespaceName, parseNamespaceName } from "./run-id.ts";
+import { wifiAndLte, type LabSpec } from "./spec.ts";
+import { requestResponse } from "./workload/request-response.ts";
+import { bulk, startTransfer } from "./workload/transfer.ts";
 
-describe("a transfer over two links", () => {
+const own = (lab: Lab) => listNetns().filter((name) => parseNamespaceName(name)?.runId === lab.runId);
+
+describe("createLab()", () => {
+  test("leaves nothing behind when closed", async () => {
+    const lab = await createLab(wifiAndLte);
+    expect(own(lab).sort()).toEqual(["client", "server", "wire"].map((where) => lab.netnsOf(where)));
+    await lab.close();
+    expect(own(lab)).toEqual([]);
+  });
+
+  test("leaves nothing behind when a step fails", async () => {
+    const before = listNetns();
+    const broken: LabSpec = { ...wifiAndLte, hosts: { client: { sysctls: { "net.no.such": 1 } }, server: {} } };
+    await expect(createLab(broken)).rejects.toThrow(/net\.no\.such/);
+    expect(listNetns()).toEqual(before);
+  });
+});
+
+describe("cleanLab()", () => {
+  /** A process that gives its identity and then waits. */
+  async function owner() {
+    const child = spawn(process.execPath, ["-e", "process.stdin.resume(); console.log('up')"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    await once(child.stdout, "data");
+    const stat = spawnSync("cat", [`/proc/${child.pid}/stat`], { encoding: "utf8" }).stdout;
+    const name = namespaceName(`p${child.pid}t${stat.split(") ")[1].split(" ")[19]}n0`, "client");
+    createNetns(name);
+    return { child, name };
+  }
+
+  test("removes what a killed process left, and not what a living one has", async () => {
+    const [dead, living] = [await owner(), await owner()];
+    dead.child.kill("SIGKILL");
+    await once(dead.child, "exit");
+    try {
+      expect(cleanLab().flatMap((leftover) => leftover.namespaces)).toContain(dead.name);
+      expect(listNetns()).not.toContain(dead.name);
+      expect(listNetns()).toContain(living.name);
+    } finally {
+      living.child.kill("SIGKILL");
+      await once(living.child, "exit");
+      cleanLab();
+    }
+    expect(listNetns()).not.toContain(living.name);
+  });
+});
+
+describe("a lab with two links", () => {
   let lab: Lab;
-  beforeAll(async () => {
+  beforeEach(async () => {
     lab = await createLab(wifiAndLte);
   });
-  afterAll(async () => {
+  afterEach(async () => {
     await lab?.close();
   });
 
-  test("uses both", async () => {
-    const transfer: Awaited<ReturnType<typeof startTransfer>> = await startTransfer(lab, {
-      progressMs: 1000,
-      onProgress: (p) =>
-        console.log(
-          JSON.stringify(p),
-          transfer.info().subflows.map((s) => s.tcp.rttUs),
-        ),
+  test.each([4, 6] as const)("startTransfer() uses both links and delivers every byte over IPv%i", async (family) => {
+    if (family === 6) {
+      await lab.close();
+      lab = await createLab({ ...wifiAndLte, hosts: { client: {}, server: { endpoints: "signal", family } } });
+    }
+    const { value } = await runQuiet(async () => {
+      const transfer = await startTransfer(lab, { family });
+      await sleep(2000);
+      const before = { at: performance.now(), bytes: transfer.receivedBytes };
+      await sleep(3000);
+      const mbit = ((transfer.receivedBytes - before.bytes) * 8) / 1000 / (performance.now() - before.at);
+      const info = transfer.info();
+      const diagnosed = dumpTcpSockets(lab.netnsOf("server")).filter(({ mptcp }) => mptcp?.tokenLocal === info.token);
+      return { mbit, info, diagnosed, receiver: transfer.receiverInfo(), result: await transfer.stop() };
     });
-    await sleep(6000);
+    expect(value.result.ok).toBe(true);
+    expect(value.result.receivedBytes).toBeGreaterThan(1e6);
+    expect(value.mbit).toBeGreaterThan(0.75 * 60);
+    expect(value.mbit).toBeLessThan(60);
 
-    const result = await transfer.stop();
-    console.log(result);
-    expect(result.ok).toBe(true);
+    const server = lab.host("server").interfaces.map((one) => (family === 4 ? one.ipv4 : one.ipv6));
+    const tuple = (one: { local: { address: string; port: number }; remote: { address: string; port: number } }) =>
+      [one.local.address, one.local.port, one.remote.address, one.remote.port].join(" ");
+    expect(value.info.fallback).toBe(false);
+    expect(value.info.subflows.map(({ local }) => local.address)).toEqual(server);
+    expect(value.receiver.subflows.map(({ remote }) => remote.address)).toEqual(server);
+    expect(value.diagnosed.map(tuple).sort()).toEqual(value.info.subflows.map(tuple).sort());
+    expect(value.diagnosed.every(({ tcp }) => tcp !== undefined && tcp.windowScaling && tcp.rttUs > 15_000)).toBe(true);
+    expect(readMptcpCounters(lab, "server")["MPJoinAckRx"]).toBeGreaterThan(0);
+    const counters = readLinkCounters(lab);
+    expect(counters["lte"].backward.delivered.bytes).toBeGreaterThan(1e6);
   });
+
+  test("bulk() uploads what it was told to", async () => {
+    const result = await bulk(lab, { direction: "upload", bytes: 3_000_001 });
+    expect(result).toMatchObject({ sentBytes: 3_000_001, receivedBytes: 3_000_001, ok: true });
+  });
+
+  test("bulk() over plain TCP tells that it is not MPTCP", async () => {
+    const transfer = await startTransfer(lab, { protocol: "tcp", bytes: 1_000_000 });
+    expect(mptcpInfo(transfer.client)).toMatchObject({ fallback: true, subflows: [] });
+    expect((await transfer.done).ok).toBe(true);
+  });
+
+  test("requestResponse() takes at least two round trips per flow", async () => {
+    const result = await requestResponse(lab, { count: 6, responseBytes: 20_000, concurrency: 2 });
+    expect(result.ok).toBe(true);
+    expect(result.flows).toHaveLength(6);
+    expect(Math.min(...result.flows.map((flow) => flow.completionMs))).toBeGreaterThan(40);
+  });
+
+  test("setLink() changes delay and loss of a link that is up", async () => {
+    const probe = { from: "client", to: "server", link: "wifi", count: 5, intervalMs: 5, timeoutMs: 300 };
+    await lab.setLink("wifi", { rttMs: 80 });
+    expect(Math.min(...(await ping(lab, probe)).rttsMs)).toBeGreaterThan(80);
+    await lab.setLink("wifi", { lossPercent: 100 });
+    expect((await ping(lab, probe)).rttsMs).toEqual([]);
+    await lab.setLink("wifi", { lossPercent: 0, rttMs: 0 });
+    expect((await ping(lab, { ...probe, timeoutMs: 2000 })).rttsMs).toHaveLength(5);
+  });
+
+  test("ping() works over IPv6", async () => {
+    const { rttsMs } = await ping(lab, { from: "client", to: "server", link: "lte", family: 6, count: 3 });
+    expect(rttsMs).toHaveLength(3);
+    expect(Math.min(...rttsMs)).toBeGreaterThan(50);
+  });
+});
+
+test("a lab whose delay process died says so", async () => {
+  const lab = await createLab(wifiAndLte);
+  try {
+    const pid = Number(spawnSync("ip", ["netns", "pids", lab.netnsOf("wire")], { encoding: "utf8" }).stdout.trim());
+    process.kill(pid, "SIGKILL");
+    while (existsSync(`/proc/${pid}`)) await sleep(10);
+    await sleep(10);
+    expect(() => lab.check()).toThrow(/delay process/);
+  } finally {
+    await lab.close();
+  }
+});
+
+test("listLabs() knows whose lab it is", async () => {
+  const lab = await createLab({ hosts: { a: {}, b: {} }, links: [{ name: "x", between: ["a", "b"] }] });
+  try {
+    const run = listLabs().find(({ runId }) => runId === lab.runId);
+    expect(run).toMatchObject({ pid: process.pid, alive: true });
+  } finally {
+    await lab.close();
+  }
 });

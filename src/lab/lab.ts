@@ -77,7 +77,7 @@ export class Lab {
     for (const where of this.#places()) createNetns(this.netnsOf(where));
     for (const step of plan.steps) executeStep(step, (where) => this.netnsOf(where));
     plan.links.forEach((planned, index) => {
-      this.#links.set(planned.name, { planned, spec: this.spec.links[index]!, conditions: { ...planned.conditions } });
+      this.#links.set(planned.name, { planned, spec: this.spec.links[index], conditions: { ...planned.conditions } });
     });
     const queues = plan.links.flatMap((link) =>
       directions

@@ -140,7 +140,7 @@ function linkSteps(link: PlannedLink, namespaceOf: (where: string) => string): S
   const single = "numtxqueues 1 numrxqueues 1";
   const steps = [run(wire, "ip", `link add ${link.name} type bridge forward_delay 0 mcast_snooping 0`)];
   link.ends.forEach((end, side) => {
-    const peer = link.ends[1 - side]!;
+    const peer = link.ends[1 - side];
     const device = end.interfaceName;
     steps.push(
       // One queue each way: with several, packets overtake each other when their sender changes CPU.
@@ -226,5 +226,5 @@ function endpointSteps(name: string, host: HostSpec, links: readonly PlannedLink
 
 /** An address without its prefix length. */
 export function bare(address: string): string {
-  return address.split("/")[0]!;
+  return address.split("/")[0];
 }

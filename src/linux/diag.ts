@@ -118,7 +118,7 @@ export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined
   const bytes = message.payload;
   if (message.type !== SOCK_DIAG_BY_FAMILY || bytes.length < diagMessageLength) return undefined;
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const family = bytes[0]!;
+  const family = bytes[0];
   if (family !== AF_INET && family !== AF_INET6) return undefined;
   const addressLength = family === AF_INET ? 4 : 16;
   const at = (offset: number, portOffset: number): SocketAddress => ({
@@ -128,7 +128,7 @@ export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined
   const found = decodeAttributes(attributes, bytes.subarray(diagMessageLength));
   const mptcp = found.ulp?.name === "mptcp" ? found.ulp.mptcp : undefined;
   return {
-    state: states[bytes[1]!] ?? "unknown",
+    state: states[bytes[1]] ?? "unknown",
     local: at(8, 4),
     remote: at(24, 6),
     interfaceIndex: data.getUint32(40, true),

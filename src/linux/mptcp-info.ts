@@ -1,8 +1,8 @@
 /** What the kernel tells of an MPTCP connection: SOL_MPTCP socket options (include/uapi/linux/mptcp.h). */
 import type net from "node:net";
-import { address, SystemCallError } from "./ffi.ts";
+import { address } from "./ffi.ts";
 import { decodeSockaddr, type SocketAddress } from "./sockaddr.ts";
-import { getOption } from "./socket-calls.ts";
+import { getOption, hasErrno } from "./socket-calls.ts";
 import { descriptorOf } from "./sockets.ts";
 import { parseTcpInfo, type TcpInfo } from "./tcp-info.ts";
 
@@ -60,7 +60,7 @@ export function mptcpInfo(socket: net.Socket | number): MptcpInfo {
   try {
     written = getOption(fd, SOL_MPTCP, MPTCP_FULL_INFO, bytes);
   } catch (error) {
-    if (error instanceof SystemCallError && isFallback(fd, error)) {
+    if (hasErrno(error, "EOPNOTSUPP", "ENOPROTOOPT") && isFallback(fd)) {
       return { ...parseMptcpInfo(new Uint8Array(0)), fallback: true, subflows: [] };
     }
     throw error;
@@ -93,8 +93,7 @@ function parseMptcpInfo(bytes: Uint8Array): Record<keyof typeof fields, number> 
 }
 
 /** A connection that fell back answers like a TCP socket; a listener or a kernel without the option does not. */
-function isFallback(fd: number, error: SystemCallError): boolean {
-  if (error.code !== "EOPNOTSUPP" && error.code !== "ENOPROTOOPT") return false;
+function isFallback(fd: number): boolean {
   const IPPROTO_TCP = 6;
   const TCP_IS_MPTCP = 43;
   try {

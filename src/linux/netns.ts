@@ -5,7 +5,8 @@
  * later tick and would land in the home namespace.
  */
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { check, declare, errnos, SystemCallError } from "./ffi.ts";
+import { check, declare } from "./ffi.ts";
+import { hasErrno } from "./socket-calls.ts";
 
 const setns = declare("setns", "int", ["int", "int"]);
 const unshare = declare("unshare", "int", ["int"]);
@@ -116,7 +117,7 @@ export function deleteNetns(name: string): void {
     check("umount2", umount2(cString(path), MNT_DETACH), path);
   } catch (error) {
     // EINVAL: the file is there but nothing is mounted on it, as after a crash between the two steps of creation.
-    if (!(error instanceof SystemCallError && error.errno === errnos["EINVAL"])) throw error;
+    if (!hasErrno(error, "EINVAL")) throw error;
   }
   rmSync(path, { force: true });
 }

@@ -2,9 +2,9 @@
  * Packet queues of netfilter (nfnetlink_queue): the kernel keeps a packet until a verdict names its id. Only ids are read, no
  * payload, and they are read in batches: this is the path that every packet of an emulated link takes.
  */
-import { address, check, declare, SystemCallError } from "./ffi.ts";
+import { address, check, declare } from "./ffi.ts";
 import { concat, encodeAttributes, NetlinkSocket } from "./netlink.ts";
-import { setOption, SO_RCVBUFFORCE, SOL_SOCKET } from "./socket-calls.ts";
+import { hasErrno, setOption, SO_RCVBUFFORCE, SOL_SOCKET } from "./socket-calls.ts";
 
 const NETLINK_NETFILTER = 12;
 const SUBSYSTEM_QUEUE = 3 << 8;
@@ -92,7 +92,7 @@ export class PacketQueues {
   }
 
   /**
-   * Blocks until a packet waits, `other` is readable, or the time is over (negative: no limit).
+   * Blocks until a packet waits, `other` is readable, or the time is over (Infinity: no limit; past: at once).
    * @returns whether packets wait, and whether `other` has data or its writer is gone.
    */
   wait(timeoutMs: number, other: number): { packets: boolean; other: boolean } {
@@ -100,10 +100,10 @@ export class PacketQueues {
     this.#pollView.setInt32(4, POLLIN, true);
     this.#pollView.setInt32(8, other, true);
     this.#pollView.setInt32(12, POLLIN, true);
-    const nanoseconds = Math.max(0, Math.round(timeoutMs * 1e6));
+    const nanoseconds = timeoutMs === Infinity ? 0 : Math.max(0, Math.round(timeoutMs * 1e6));
     this.#timespec[0] = BigInt(Math.floor(nanoseconds / 1e9));
     this.#timespec[1] = BigInt(nanoseconds % 1e9);
-    const ready = Number(ppoll(this.#pollfds, 2, timeoutMs < 0 ? null : this.#timespecBytes, null));
+    const ready = Number(ppoll(this.#pollfds, 2, timeoutMs === Infinity ? null : this.#timespecBytes, null));
     if (ready <= 0) return { packets: false, other: false };
     return { packets: this.#pollView.getUint16(6, true) !== 0, other: this.#pollView.getUint16(14, true) !== 0 };
   }
@@ -142,7 +142,7 @@ export class PacketQueues {
       check("send", send(this.#socket.fd, this.#verdict, this.#verdict.length, 0), "verdict");
     } catch (error) {
       // The packets are gone already, e.g. with the interface they came from.
-      if (!(error instanceof SystemCallError && error.code === "ENOENT")) throw error;
+      if (!hasErrno(error, "ENOENT")) throw error;
     }
   }
 

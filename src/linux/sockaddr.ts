@@ -17,7 +17,7 @@ export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
 export function addressBytes(address: string): Uint8Array {
   if (isIPv4(address)) return Uint8Array.from(address.split("."), Number);
   if (!isIPv6(address)) throw new RangeError(`Cannot use address ${address}: not an IP address`);
-  const plain = address.split("%")[0]!.replace(/\d+\.\d+\.\d+\.\d+$/, (v4) => {
+  const plain = address.split("%")[0].replace(/\d+\.\d+\.\d+\.\d+$/, (v4) => {
     const [a, b, c, d] = v4.split(".").map(Number) as [number, number, number, number];
     return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
   });
@@ -31,7 +31,7 @@ export function addressBytes(address: string): Uint8Array {
 /** An address of 4 or 16 bytes as text; IPv6 in the short form of RFC 5952, IPv4-mapped ones as IPv4. */
 export function addressText(bytes: Uint8Array): string {
   if (bytes.length === 4) return bytes.join(".");
-  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! << 8) | bytes[2 * i + 1]!);
+  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i] << 8) | bytes[2 * i + 1]);
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) return bytes.subarray(12).join(".");
   let best = { start: -1, length: 1 };
   for (let start = 0; start < 8; start++) {
@@ -39,9 +39,12 @@ export function addressText(bytes: Uint8Array): string {
     while (start + length < 8 && groups[start + length] === 0) length++;
     if (length > best.length) best = { start, length };
   }
-  const text = (part: number[]) => part.map((group) => group.toString(16)).join(":");
-  if (best.start < 0) return text(groups);
-  return `${text(groups.slice(0, best.start))}::${text(groups.slice(best.start + best.length))}`;
+  if (best.start < 0) return hexadecimal(groups);
+  return `${hexadecimal(groups.slice(0, best.start))}::${hexadecimal(groups.slice(best.start + best.length))}`;
+}
+
+function hexadecimal(groups: number[]): string {
+  return groups.map((group) => group.toString(16)).join(":");
 }
 
 export function encodeSockaddr({ address, port }: SocketAddress): Uint8Array {

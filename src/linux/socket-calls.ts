@@ -53,7 +53,7 @@ export function connectSocket(fd: number, to: SocketAddress): boolean {
     check("connect", c.connect(fd, name, name.length), `${to.address} port ${to.port}`);
     return true;
   } catch (error) {
-    if (error instanceof SystemCallError && error.errno === errnos["EINPROGRESS"]) return false;
+    if (hasErrno(error, "EINPROGRESS")) return false;
     throw error;
   }
 }
@@ -72,7 +72,7 @@ export function getOption(fd: number, level: number, option: number, buffer: Uin
   const length = Uint32Array.of(buffer.length);
   const lengthBytes = new Uint8Array(length.buffer);
   check("getsockopt", c.getsockopt(fd, level, option, buffer, lengthBytes), `level ${level}, option ${option}`);
-  return buffer.subarray(0, Math.min(length[0]!, buffer.length));
+  return buffer.subarray(0, Math.min(length[0], buffer.length));
 }
 
 /** The pending error of a socket (0: none), cleared by reading it. */
@@ -97,7 +97,7 @@ export function trySendTo(fd: number, bytes: Uint8Array, name: Uint8Array): bool
     check("sendto", c.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, name, name.length));
     return true;
   } catch (error) {
-    if (error instanceof SystemCallError && (error.code === "EAGAIN" || error.code === "ENOBUFS")) return false;
+    if (hasErrno(error, "EAGAIN", "ENOBUFS")) return false;
     throw error;
   }
 }
@@ -118,10 +118,15 @@ export function receive(fd: number, buffer: Uint8Array, timeoutMs: number): numb
     try {
       check("recv", length);
     } catch (error) {
-      if (!(error instanceof SystemCallError && (error.code === "EAGAIN" || error.code === "EINTR"))) throw error;
+      if (!hasErrno(error, "EAGAIN", "EINTR")) throw error;
     }
     const left = deadline - performance.now();
     if (left <= 0) return undefined;
     c.poll(pollfd, 1, Math.ceil(left));
   }
+}
+
+/** By number: some errnos have two names. */
+export function hasErrno(error: unknown, ...names: string[]): boolean {
+  return error instanceof SystemCallError && names.some((name) => errnos[name] === error.errno);
 }

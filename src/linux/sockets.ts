@@ -126,7 +126,7 @@ function writable(fd: number, timeoutMs: number): Promise<void> {
     );
     const timer = setTimeout(() => {
       stop();
-      reject(new SystemCallError("connect", errnos["ETIMEDOUT"]!));
+      reject(new SystemCallError("connect", errnos["ETIMEDOUT"]));
     }, timeoutMs);
   });
 }

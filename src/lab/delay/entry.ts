@@ -52,7 +52,7 @@ function collect(file: string, into: Map<string, string>): Map<string, string> {
   const text = readFileSync(path.join(sourceRoot, file), "utf8");
   into.set(file, text);
   for (const [, specifier] of text.matchAll(/^(?:import|export)[^;]*? from "(\.[^"]+)";$/gms)) {
-    collect(path.join(path.dirname(file), specifier!), into);
+    collect(path.join(path.dirname(file), specifier), into);
   }
   return into;
 }

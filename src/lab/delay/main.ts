@@ -63,7 +63,7 @@ function readInput(): boolean {
 for (;;) {
   let next = Infinity;
   for (const queue of queues.values()) next = Math.min(next, queue.nextDueMs);
-  const ready = kernel.wait(next === Infinity ? -1 : next - performance.now(), input);
+  const ready = kernel.wait(next - performance.now(), input);
   if (ready.other && !readInput()) break;
   if (ready.packets) {
     const now = performance.now();

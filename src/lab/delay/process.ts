@@ -24,7 +24,7 @@ export class DelayProcess {
     child.on("exit", (code, signal) => {
       const reason = this.#stderr.trim() || `exit code ${code}, signal ${signal}`;
       this.#failure = new Error(`The lab's delay process ended, its links carry nothing any more: ${reason}`);
-      for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
+      for (const waiting of this.#waiting.splice(0)) waiting.reject(this.#failure);
     });
     // The owner may end while it runs: it ends with its input.
     child.unref();

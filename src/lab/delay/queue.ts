@@ -40,13 +40,13 @@ export class DueQueue {
 
   /** When the next packet is due; Infinity when none waits. */
   get nextDueMs(): number {
-    return this.#head === this.#tail ? Infinity : this.#due[this.#head & maxWaiting]!;
+    return this.#head === this.#tail ? Infinity : this.#due[this.#head & maxWaiting];
   }
 
   /** Removes all packets that are due. @returns the id of the last one, or undefined when there is none. */
   takeDue(nowMs: number): number | undefined {
     let last: number | undefined;
-    while (this.#head !== this.#tail && this.#due[this.#head & maxWaiting]! <= nowMs) {
+    while (this.#head !== this.#tail && this.#due[this.#head & maxWaiting] <= nowMs) {
       last = this.#ids[this.#head & maxWaiting]!;
       this.#head = (this.#head + 1) >>> 0;
     }

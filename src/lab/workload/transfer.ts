@@ -5,20 +5,15 @@
 import { createHash, randomBytes } from "node:crypto";
 import type net from "node:net";
 import { mptcpInfo, type MptcpInfo } from "../../linux/mptcp-info.ts";
-import { connectMptcp, listenMptcp, type StreamOptions } from "../../linux/sockets.ts";
 import type { Lab } from "../lab.ts";
+import { connectHosts, type Connection, type ConnectionOptions } from "./connection.ts";
 
-export type TransferOptions = Omit<StreamOptions, "netns"> & {
-  /** Who opens the connection; "client" and "server" unless said otherwise. */
-  readonly client?: string;
-  readonly server?: string;
+export type TransferOptions = ConnectionOptions & {
   /** "download" (from the server to the client) unless said otherwise. */
   readonly direction?: "download" | "upload";
-  /** The link over which the connection is opened; the lab's first one between the two unless said otherwise. */
-  readonly link?: string;
-  readonly family?: 4 | 6;
-  /** Ends by itself after so many bytes. */
+  /** Ends by itself after so many bytes, or so many seconds, whatever comes first. */
   readonly bytes?: number;
+  readonly seconds?: number;
   /** Called about every `progressMs` (200). */
   readonly onProgress?: (progress: TransferProgress) => void;
   readonly progressMs?: number;
@@ -104,6 +99,8 @@ export class Transfer {
     const receivedHash = createHash("sha256");
     const timer =
       options.onProgress === undefined ? undefined : this.#report(options.onProgress, options.progressMs ?? 200);
+    const deadline =
+      options.seconds === undefined ? undefined : setTimeout(() => (this.#stopping = true), 1000 * options.seconds);
     try {
       await Promise.all([
         this.#send(sentHash, options.bytes ?? Infinity),
@@ -119,6 +116,7 @@ export class Transfer {
       ]);
     } finally {
       clearInterval(timer);
+      clearTimeout(deadline);
       sender.destroy();
       receiver.destroy();
       this.#listener.close();
@@ -174,54 +172,17 @@ export function megabits(bytes: number, elapsedMs: number): number {
   return elapsedMs > 0 ? (bytes * 8) / 1000 / elapsedMs : 0;
 }
 
-/** cubic, because the default of some machines stalls on short paths when several subflows share them. */
-const defaultCongestionControl = "cubic";
-
-/** Both ends of a connection, and the listener, without which the kernel accepts no further subflows. */
-export type Connection = { readonly client: net.Socket; readonly server: net.Socket; readonly listener: net.Server };
-
-/** Opens a connection of its own between two hosts. @throws SystemCallError, e.g. EPROTONOSUPPORT without MPTCP. */
-export async function connectHosts(lab: Lab, options: TransferOptions = {}): Promise<Connection> {
-  lab.check();
-  const [clientHost, serverHost] = [lab.host(options.client ?? "client"), lab.host(options.server ?? "server")];
-  const target = serverHost.interfaces.find(
-    ({ link }) => (options.link ?? link) === link && clientHost.interfaces.some((candidate) => candidate.link === link),
-  );
-  if (target === undefined) {
-    throw new RangeError(
-      `Cannot connect ${clientHost.name} to ${serverHost.name}: no link ${options.link ?? ""} there`,
-    );
+/** A transfer that ends by itself: give it `bytes` or `seconds`. */
+export async function bulk(lab: Lab, options: TransferOptions): Promise<TransferResult> {
+  if (options.bytes === undefined && options.seconds === undefined) {
+    throw new RangeError("Cannot run a bulk transfer: neither bytes nor seconds given");
   }
-  const six = options.family === 6;
-  const common: StreamOptions = {
-    ...options,
-    congestionControl: options.congestionControl ?? defaultCongestionControl,
-  };
-  const listener = await listenMptcp({
-    ...common,
-    address: six ? "::" : "0.0.0.0",
-    port: 0,
-    netns: serverHost.netns,
-    allowHalfOpen: true,
-  });
-  try {
-    const accepted = new Promise<net.Socket>((resolve) => listener.once("connection", resolve));
-    const { port } = listener.address() as net.AddressInfo;
-    const client = await connectMptcp({
-      ...common,
-      address: six ? target.ipv6 : target.ipv4,
-      port,
-      netns: clientHost.netns,
-      allowHalfOpen: true,
-    });
-    return { client, server: await accepted, listener };
-  } catch (error) {
-    listener.close();
-    throw error;
-  }
+  return await (
+    await startTransfer(lab, options)
+  ).done;
 }
 
-/** Starts a transfer; `stop()` it, or give it `bytes` and await `done`. */
+/** Starts a transfer; `stop()` it, or await `done`. */
 export async function startTransfer(lab: Lab, options: TransferOptions = {}): Promise<Transfer> {
   return new Transfer(await connectHosts(lab, options), options);
 }
