@@ -11,6 +11,7 @@ export * from "./bpffs.ts";
 export * from "./capabilities.ts";
 export * from "./collection.ts";
 export * from "./interfaces.ts";
+export * from "./kernel-btf.ts";
 export * from "./kernel-error.ts";
 export * from "./kernel-object.ts";
 export * from "./links/cgroup.ts";

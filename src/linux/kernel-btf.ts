@@ -1,16 +1,16 @@
 /** The types of the running kernel (/sys/kernel/btf/vmlinux): numbers of functions, offsets of structure fields. */
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
-import { indexBtf, type BtfIndex } from "./btf-index.ts";
+import { Btf, BtfError } from "../bpf/btf/index.ts";
 import { explainRefusal, KernelError } from "./kernel-error.ts";
 import { errnos } from "./ffi.ts";
 
 const path = "/sys/kernel/btf/vmlinux";
 
-let kernel: BtfIndex | undefined;
+let kernel: Btf | undefined;
 
-/** The index of the kernel's types, read once. @throws KernelError on a kernel without BTF */
-export function kernelBtf(): BtfIndex {
+/** The kernel's types, read once. @throws KernelError on a kernel without BTF */
+export function kernelBtf(): Btf {
   if (kernel) return kernel;
   let bytes: Uint8Array;
   try {
@@ -29,33 +29,51 @@ export function kernelBtf(): BtfIndex {
       { cause },
     );
   }
-  return (kernel = indexBtf(bytes));
+  return (kernel = new Btf(bytes));
 }
 
 /** A structure, field or function that the running kernel does not have. */
 export class NoKernelTypeError extends Error {
   /** E.g. `tcp_sock.snd_cwnd`. */
   readonly symbol: string;
-  constructor(symbol: string, kind: string) {
-    super(`Linux ${release()} has no ${kind} ${symbol}`);
+  constructor(symbol: string, kind: string, options?: ErrorOptions) {
+    super(`Linux ${release()} has no ${kind} ${symbol}`, options);
     this.name = "NoKernelTypeError";
     this.symbol = symbol;
   }
 }
 
+const offsets = new Map<string, number>();
+
 /**
- * The byte offset of a field, which may be a path (`skc_v6_daddr.in6_u.u6_addr8`); anonymous members are looked through.
- * @throws NoKernelTypeError; KernelError on a kernel without BTF
+ * The byte offset of a field, which may be a path (`skc_v6_daddr.in6_u.u6_addr8[4]`); anonymous members are looked through.
+ * @throws NoKernelTypeError, also for a bit field, which has no address; KernelError on a kernel without BTF
  */
 export function kernelFieldOffset(struct: string, field: string): number {
-  const offset = kernelBtf().fieldOffset(struct, field);
-  if (offset === undefined) throw new NoKernelTypeError(`${struct}.${field}`, "field");
-  return offset;
+  const symbol = `${struct}.${field}`;
+  const known = offsets.get(symbol);
+  if (known !== undefined) return known;
+  const found = lookUp(symbol, "field", () => kernelBtf().field(struct, field));
+  if (found.bitField) throw new NoKernelTypeError(symbol, "addressable field");
+  offsets.set(symbol, found.offset);
+  return found.offset;
 }
 
 /** The BTF number of a kernel function, for attaching. @throws NoKernelTypeError; KernelError on a kernel without BTF */
 export function kernelFunctionId(name: string): number {
-  const id = kernelBtf().functionId(name);
-  if (id === undefined) throw new NoKernelTypeError(name, "function");
-  return id;
+  return lookUp(name, "function", () => kernelBtf().function(name));
+}
+
+/** Whether the kernel has a structure. @throws KernelError on a kernel without BTF */
+export function kernelHasStruct(name: string): boolean {
+  return kernelBtf().find("struct", name) !== undefined;
+}
+
+function lookUp<T>(symbol: string, kind: string, find: () => T): T {
+  try {
+    return find();
+  } catch (error) {
+    if (error instanceof BtfError) throw new NoKernelTypeError(symbol, kind, { cause: error });
+    throw error;
+  }
 }

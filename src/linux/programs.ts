@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { encode, slots } from "../bpf/encode.ts";
 import { WideSource } from "../bpf/opcodes.ts";
+import { FUNCTION_INFO_SIZE, LINE_INFO_SIZE, programInfo } from "../bpf/program-info.ts";
 import type { Instruction } from "../bpf/instruction.ts";
 import { AttachType, ProgramType, type ProgramSpec, type ProgramTypeName } from "../bpf/spec.ts";
 import { bpf, nameAt, objectInfo, tryBpf, type Attributes } from "./bpf-syscall.ts";
@@ -76,15 +77,32 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
     },
     field: kernelFieldOffset,
   });
-  const attributes: Attributes<"progLoad"> = {
-    type: ProgramType[spec.type],
-    instructions,
-    instructionCount: slots(spec.instructions),
-    license: spec.license,
-    name: spec.name,
-    expectedAttachType: spec.attachType === undefined ? 0 : expectedAttachType(spec),
-    attachBtfId: spec.attachTarget === undefined ? 0 : kernelFunctionId(spec.attachTarget),
-  };
+  const info = programInfo(spec);
+  const btf = loadBtf(info.btf, spec.name);
+  try {
+    return load(spec, {
+      type: ProgramType[spec.type],
+      instructions,
+      instructionCount: slots(spec.instructions),
+      license: spec.license,
+      name: spec.name,
+      expectedAttachType: spec.attachType === undefined ? 0 : expectedAttachType(spec),
+      attachBtfId: spec.attachTarget === undefined ? 0 : kernelFunctionId(spec.attachTarget),
+      btfFd: btf.fd,
+      funcInfo: info.functionInfo,
+      funcInfoRecordSize: FUNCTION_INFO_SIZE,
+      funcInfoCount: info.functionInfo.length / FUNCTION_INFO_SIZE,
+      lineInfo: info.lineInfo,
+      lineInfoRecordSize: LINE_INFO_SIZE,
+      lineInfoCount: info.lineInfo.length / LINE_INFO_SIZE,
+    });
+  } finally {
+    // The program keeps its type information.
+    btf.close();
+  }
+}
+
+function load(spec: ProgramSpec, attributes: Attributes<"progLoad">): KernelProgram {
   const outcome = tryBpf("progLoad", attributes);
   if (outcome.result >= 0) return new KernelProgram(outcome.result, spec.name, spec.type);
   const refused = explainVerifierLog(verifierLog(attributes), spec);
@@ -96,6 +114,13 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
       features: support ? [support] : [],
     })
   );
+}
+
+function loadBtf(btf: Uint8Array, name: string): KernelObject {
+  const { result } = bpf("btfLoad", { btf, size: btf.length }, `load the type information of program ${name}`, {
+    capabilities: ["CAP_BPF"],
+  });
+  return new KernelObject(result, `type information of program ${name}`);
 }
 
 /** Kernels that do not know tcx know its programs as plain tc ones: the type is only needed when attaching. */
