@@ -366,7 +366,7 @@ class Selector {
       fn = mirrored[fn];
     }
     const name: JumpOpName = fn;
-    const width = left.type.kind === "int" ? left.type.width : 64;
+    const width = this.#conditionWidth(fn, left, right);
     const constant = constantOf(right);
     const register = this.#use(left);
     let condition: MachineInstruction | undefined;
@@ -378,6 +378,17 @@ class Selector {
     }
     condition ??= machine.jump(name, width, register, this.#use(right));
     return this.#position ? { ...condition, position: this.#position } : condition;
+  }
+
+  /**
+   * With zero upper halves, i32 compare as well at full width, from which the verifier learns more where it does not know
+   * about the upper half: after byte swaps.
+   */
+  #conditionWidth(fn: CompareFn, left: Value, right: Value): 32 | 64 {
+    if (left.type.kind !== "int" || left.type.width === 64) return 64;
+    if (fn.startsWith("s") || this.#looseUpperHalf[left.id] || this.#looseUpperHalf[right.id]) return 32;
+    const constant = constantOf(right);
+    return constant !== undefined && constant >= 0x8000_0000n ? 32 : 64;
   }
 
   #terminator(terminator: Terminator): void {

@@ -1,9 +1,14 @@
-/** Which bits of an integer can be set at all. */
+/**
+ * Which bits of an integer can be set, as far as the verifier can tell as well: a mask or a comparison dropped because of
+ * something that only the compiler knows would leave an address without bounds. So byte swaps and remainders say nothing.
+ */
 import type { Value } from "../../ir/ir.ts";
 
 const all = { 32: 0xffff_ffffn, 64: 0xffff_ffff_ffff_ffffn } as const;
 /** Operand chains longer than this are not followed. */
 const MAX_DEPTH = 8;
+/** The verifier multiplies bounds up to this. */
+const MAX_FACTOR = 0xffffn;
 
 export function fullMask(width: 32 | 64): bigint {
   return all[width];
@@ -27,12 +32,6 @@ export function possibleBits(value: Value, depth = 0): bigint {
       return of(op.value);
     case "truncate":
       return of(op.value) & full;
-    case "signExtend": {
-      const bits = of(op.value);
-      return bits >> BigInt(op.from - 1) === 0n ? bits : full;
-    }
-    case "swap":
-      return op.bits === 64 ? full : (1n << BigInt(op.bits)) - 1n;
     case "binary":
       return op.left.type.kind === "int" ? bitsOfBinary(value, of, full, width) : full;
     default:
@@ -54,21 +53,16 @@ function bitsOfBinary(value: Value, of: (operand: Value) => bigint, full: bigint
     case "shl":
       return shift === undefined ? full : (of(left) << shift) & full;
     case "lshr":
-      return shift === undefined ? smear(of(left)) : of(left) >> shift;
-    case "ashr": {
-      const bits = of(left);
-      if (bits >> BigInt(width - 1)) return full;
-      return shift === undefined ? smear(bits) : bits >> shift;
-    }
+      return shift === undefined ? full : of(left) >> shift;
     case "add":
       return bounded(of(left) + of(right), full);
-    case "mul":
-      return bounded(of(left) * of(right), full);
+    case "mul": {
+      const factors = [of(left), of(right)];
+      return factors.every((factor) => factor <= MAX_FACTOR) ? bounded(factors[0]! * factors[1]!, full) : full;
+    }
+    case "ashr":
     case "div":
-      return smear(of(left));
     case "mod":
-      if (constant !== undefined && constant > 0n) return smear(constant - 1n);
-      return smear(of(left));
     case "sub":
       return full;
   }
