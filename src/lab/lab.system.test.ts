@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { mptcpInfo } from "../linux/mptcp-info.ts";
-import { createNetns, listNetns } from "../linux/netns.ts";
+import { listNetns } from "../linux/netns.ts";
 import { dumpTcpSockets } from "../linux/diag.ts";
 import { cleanLab, listLabs } from "./clean.ts";
 import { createLab, type Lab } from "./lab.ts";
@@ -12,11 +12,33 @@ import { readLinkCounters, readMptcpCounters } from "./measure/counters.ts";
 import { ping } from "./measure/ping.ts";
 import { runQuiet } from "./measure/steal.ts";
 import { namespaceName, parseNamespaceName } from "./run-id.ts";
+import { runnableModule } from "./runnable.ts";
 import { wifiAndLte, type LabSpec } from "./spec.ts";
 import { requestResponse } from "./workload/request-response.ts";
 import { bulk, startTransfer } from "./workload/transfer.ts";
 
 const own = (lab: Lab) => listNetns().filter((name) => parseNamespaceName(name)?.runId === lab.runId);
+
+const tuple = (one: { local: { address: string; port: number }; remote: { address: string; port: number } }) =>
+  [one.local.address, one.local.port, one.remote.address, one.remote.port].join(" ");
+
+/** A process of its own with a lab; its namespaces and the process ids in the wire. */
+async function labElsewhere() {
+  const script = await runnableModule("lab/testing/hold-lab.ts");
+  const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const runId = line.toString().trim();
+  const names = () => listNetns().filter((name) => parseNamespaceName(name)?.runId === runId);
+  return { child, names, delayPid: processesIn(namespaceName(runId, "wire"))[0] };
+}
+
+function processesIn(netns: string): number[] {
+  return spawnSync("ip", ["netns", "pids", netns], { encoding: "utf8" }).stdout.trim().split("\n").map(Number);
+}
+
+async function gone(pid: number): Promise<void> {
+  while (existsSync(`/proc/${pid}`)) await sleep(5);
+}
 
 describe("createLab()", () => {
   test("leaves nothing behind when closed", async () => {
@@ -35,33 +57,31 @@ describe("createLab()", () => {
 });
 
 describe("cleanLab()", () => {
-  /** A process that gives its identity and then waits. */
-  async function owner() {
-    const child = spawn(process.execPath, ["-e", "process.stdin.resume(); console.log('up')"], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    await once(child.stdout, "data");
-    const stat = spawnSync("cat", [`/proc/${child.pid}/stat`], { encoding: "utf8" }).stdout;
-    const name = namespaceName(`p${child.pid}t${stat.split(") ")[1].split(" ")[19]}n0`, "client");
-    createNetns(name);
-    return { child, name };
-  }
-
   test("removes what a killed process left, and not what a living one has", async () => {
-    const [dead, living] = [await owner(), await owner()];
+    const [dead, living] = [await labElsewhere(), await labElsewhere()];
     dead.child.kill("SIGKILL");
     await once(dead.child, "exit");
+    await gone(dead.delayPid);
+    const left = dead.names();
+    expect(left).toHaveLength(3);
     try {
-      expect(cleanLab().flatMap((leftover) => leftover.namespaces)).toContain(dead.name);
-      expect(listNetns()).not.toContain(dead.name);
-      expect(listNetns()).toContain(living.name);
+      expect(cleanLab().flatMap(({ namespaces }) => namespaces)).toEqual(expect.arrayContaining(left));
+      expect(dead.names()).toEqual([]);
+      expect(living.names()).toHaveLength(3);
     } finally {
-      living.child.kill("SIGKILL");
+      living.child.kill("SIGTERM");
       await once(living.child, "exit");
-      cleanLab();
     }
-    expect(listNetns()).not.toContain(living.name);
   });
+});
+
+test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("a lab goes with its process on %s", async (signal) => {
+  const { child, names, delayPid } = await labElsewhere();
+  expect(names()).toHaveLength(3);
+  child.kill(signal);
+  expect(await once(child, "exit")).toEqual([null, signal]);
+  expect(names()).toEqual([]);
+  await gone(delayPid);
 });
 
 describe("a lab with two links", () => {
@@ -94,13 +114,12 @@ describe("a lab with two links", () => {
     expect(value.mbit).toBeLessThan(60);
 
     const server = lab.host("server").interfaces.map((one) => (family === 4 ? one.ipv4 : one.ipv6));
-    const tuple = (one: { local: { address: string; port: number }; remote: { address: string; port: number } }) =>
-      [one.local.address, one.local.port, one.remote.address, one.remote.port].join(" ");
     expect(value.info.fallback).toBe(false);
     expect(value.info.subflows.map(({ local }) => local.address)).toEqual(server);
     expect(value.receiver.subflows.map(({ remote }) => remote.address)).toEqual(server);
     expect(value.diagnosed.map(tuple).sort()).toEqual(value.info.subflows.map(tuple).sort());
     expect(value.diagnosed.every(({ tcp }) => tcp !== undefined && tcp.windowScaling && tcp.rttUs > 15_000)).toBe(true);
+    expect(value.diagnosed.map(({ congestionControl }) => congestionControl)).toEqual(["cubic", "cubic"]);
     expect(readMptcpCounters(lab, "server")["MPJoinAckRx"]).toBeGreaterThan(0);
     const counters = readLinkCounters(lab);
     expect(counters["lte"].backward.delivered.bytes).toBeGreaterThan(1e6);
@@ -144,9 +163,9 @@ describe("a lab with two links", () => {
 test("a lab whose delay process died says so", async () => {
   const lab = await createLab(wifiAndLte);
   try {
-    const pid = Number(spawnSync("ip", ["netns", "pids", lab.netnsOf("wire")], { encoding: "utf8" }).stdout.trim());
+    const [pid] = processesIn(lab.netnsOf("wire"));
     process.kill(pid, "SIGKILL");
-    while (existsSync(`/proc/${pid}`)) await sleep(10);
+    await gone(pid);
     await sleep(10);
     expect(() => lab.check()).toThrow(/delay process/);
   } finally {

@@ -1,6 +1,6 @@
 /** A running lab: namespaces for hosts, links between them, and the delay process. */
 import { createNetns, deleteNetns, withNetns, type NetworkNamespace } from "../linux/netns.ts";
-import { cleanLab, closeAtExit } from "./clean.ts";
+import { closeAtExit } from "./clean.ts";
 import { DelayProcess } from "./delay/process.ts";
 import type { Impairment } from "./delay/queue.ts";
 import { executeStep, requireTools } from "./execute.ts";
@@ -62,7 +62,6 @@ export class Lab {
     const runId = newRunId();
     const namespaceOf = (where: string) => namespaceName(runId, where);
     const plan = planLab(spec, namespaceOf);
-    cleanLab();
     const lab = new Lab(spec, runId);
     try {
       await lab.#build(plan);

@@ -8,6 +8,7 @@ const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
 const IPPROTO_TCP = 6;
 const INET_DIAG_INFO = 2;
+const INET_DIAG_CONG = 4;
 const diagMessageLength = 72;
 
 /** State numbers of include/net/tcp_states.h. */
@@ -30,8 +31,9 @@ export type TcpState = (typeof states)[number];
 
 const attributes = {
   info: [INET_DIAG_INFO, "bytes"],
+  congestion: [INET_DIAG_CONG, "string"],
   ulp: [
-    21,
+    19,
     {
       name: [1, "string"],
       mptcp: [
@@ -78,6 +80,8 @@ export type TcpSocket = {
   readonly inode: number;
   /** Absent for sockets in time-wait and the like. */
   readonly tcp?: TcpInfo;
+  /** Name of the congestion control, e.g. "cubic". */
+  readonly congestionControl?: string;
   /** Present when the socket is an MPTCP subflow. */
   readonly mptcp?: MptcpSubflowDiag;
 };
@@ -102,7 +106,7 @@ export function dumpTcpSockets(netns?: NetworkNamespace): TcpSocket[] {
 function dumpFamily(socket: NetlinkSocket, family: number): TcpSocket[] {
   const request = new Uint8Array(56);
   const allStates = 0xffff;
-  request.set([family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1)]);
+  request.set([family, IPPROTO_TCP, (1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1))]);
   new DataView(request.buffer).setUint32(4, allStates, true);
   for (let attempt = 1; ; attempt++) {
     try {
@@ -134,6 +138,7 @@ export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined
     interfaceIndex: data.getUint32(40, true),
     inode: data.getUint32(68, true),
     ...(found.info === undefined ? {} : { tcp: parseTcpInfo(found.info) }),
+    ...(found.congestion === undefined ? {} : { congestionControl: found.congestion }),
     ...(mptcp === undefined
       ? {}
       : {

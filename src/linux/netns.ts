@@ -35,7 +35,8 @@ export function openNetns(namespace: NetworkNamespace): number {
   try {
     return openSync(netnsPath(namespace), "r");
   } catch (cause) {
-    throw new Error(`Cannot open network namespace ${namespace}: no such namespace`, { cause });
+    const reason = existsSync(netnsPath(namespace)) ? (cause as Error).message : "no such namespace";
+    throw new Error(`Cannot open network namespace ${namespace}: ${reason}`, { cause });
   }
 }
 

@@ -5,7 +5,7 @@
 import net from "node:net";
 import { errnos, SystemCallError, watch } from "./ffi.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
-import { familyOf } from "./sockaddr.ts";
+import { AF_INET, familyOf } from "./sockaddr.ts";
 import * as sock from "./socket-calls.ts";
 
 const IPPROTO_TCP = 6;
@@ -96,9 +96,7 @@ function openStream(options: StreamOptions & { address: string }, prepare: (fd: 
   const protocol = options.protocol === "tcp" ? IPPROTO_TCP : IPPROTO_MPTCP;
   const fd = sock.openSocket(familyOf(options.address), sock.SOCK_STREAM | sock.SOCK_NONBLOCK, protocol);
   try {
-    if (options.congestionControl !== undefined) {
-      sock.setOption(fd, IPPROTO_TCP, TCP_CONGESTION, new TextEncoder().encode(options.congestionControl));
-    }
+    if (options.congestionControl !== undefined) setCongestionControl(fd, options.congestionControl);
     const numbers = [
       [sock.SOL_SOCKET, sock.SO_SNDBUF, options.sendBufferBytes],
       [sock.SOL_SOCKET, sock.SO_RCVBUF, options.receiveBufferBytes],
@@ -111,6 +109,20 @@ function openStream(options: StreamOptions & { address: string }, prepare: (fd: 
     sock.closeSocket(fd);
     throw error;
   }
+}
+
+/** MPTCP takes any name and applies it when it makes subflows, without a word if it cannot: plain TCP is asked first. */
+function setCongestionControl(fd: number, name: string): void {
+  const bytes = new TextEncoder().encode(name);
+  const trial = sock.openSocket(AF_INET, sock.SOCK_STREAM, IPPROTO_TCP);
+  try {
+    sock.setOption(trial, IPPROTO_TCP, TCP_CONGESTION, bytes);
+  } catch (cause) {
+    throw new Error(`Cannot use congestion control ${name}: not available to this process`, { cause });
+  } finally {
+    sock.closeSocket(trial);
+  }
+  sock.setOption(fd, IPPROTO_TCP, TCP_CONGESTION, bytes);
 }
 
 function writable(fd: number, timeoutMs: number): Promise<void> {

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import type { Socket } from "node:net";
 import { withNetns, type NetworkNamespace } from "../../linux/netns.ts";
-import { delayEntry } from "./entry.ts";
+import { runnableModule } from "../runnable.ts";
 import type { Configuration } from "./main.ts";
 
 const readyTimeoutMs = 10_000;
@@ -32,7 +32,7 @@ export class DelayProcess {
   }
 
   static async start(netns: NetworkNamespace): Promise<DelayProcess> {
-    const entry = await delayEntry();
+    const entry = await runnableModule("lab/delay/main.ts");
     const child = withNetns(netns, () =>
       spawn(process.execPath, [entry], { stdio: ["pipe", "pipe", "pipe"], env: {} }),
     );

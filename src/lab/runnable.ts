@@ -1,26 +1,28 @@
-/** Where the delay process starts: beside this module once built; from the sources (under a test runner) a copy is made. */
+/**
+ * Modules that run in a process of their own, as files that Node can start: the built ones, or, when this module itself runs
+ * from its sources (under a test runner), copies without types.
+ */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const sourceRoot = fileURLToPath(new URL("../../", import.meta.url));
-const entry = "lab/delay/main.ts";
+const root = fileURLToPath(new URL("../", import.meta.url));
 
-/** The JavaScript file to run. */
-export async function delayEntry(): Promise<string> {
-  const built = fileURLToPath(new URL("./main.js", import.meta.url));
-  return existsSync(built) ? built : await transpile();
+/** The JavaScript file of a module given by its path below `src`, e.g. "lab/delay/main.ts". */
+export async function runnableModule(module: string): Promise<string> {
+  const built = path.join(root, module.replace(/\.ts$/, ".js"));
+  return existsSync(built) ? built : await transpile(module);
 }
 
-/** Node 20 runs no TypeScript, so the few files of the process are stripped of their types, once per content. */
-async function transpile(): Promise<string> {
+/** Node 20 runs no TypeScript: the module and all it imports are stripped of their types, once per content. */
+async function transpile(entry: string): Promise<string> {
   const sources = collect(entry, new Map());
   const hash = createHash("sha256")
     .update(JSON.stringify([...sources]))
     .digest("hex")
     .slice(0, 16);
-  const target = path.join(sourceRoot, "../node_modules/.cache/emptcp", hash);
+  const target = path.join(root, "../node_modules/.cache/emptcp", hash);
   const result = path.join(target, entry.replace(/\.ts$/, ".js"));
   if (existsSync(result)) return result;
   const { default: ts } = await import("typescript6");
@@ -49,7 +51,7 @@ async function transpile(): Promise<string> {
 
 function collect(file: string, into: Map<string, string>): Map<string, string> {
   if (into.has(file)) return into;
-  const text = readFileSync(path.join(sourceRoot, file), "utf8");
+  const text = readFileSync(path.join(root, file), "utf8");
   into.set(file, text);
   for (const [, specifier] of text.matchAll(/^(?:import|export)[^;]*? from "(\.[^"]+)";$/gms)) {
     collect(path.join(path.dirname(file), specifier), into);
