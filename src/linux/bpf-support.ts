@@ -3,8 +3,7 @@
  * Answers are kept: a kernel does not change under a process, its capabilities are asked for separately.
  */
 import { closeSync } from "node:fs";
-import { MapType, ProgramType, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
-import { AttachType } from "../bpf/spec.ts";
+import { AttachType, MapType, ProgramType, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
 import { tryBpf } from "./bpf-syscall.ts";
 import { errnos } from "./ffi.ts";
 import type { KernelFeature } from "./kernel-error.ts";
@@ -16,6 +15,8 @@ function feature(name: string, needs: string, probe: () => boolean): KernelFeatu
 }
 
 const NO_SUCH_INTERFACE = 0x7fff_ffff;
+const LOOPBACK = 1;
+const NATIVE_XDP = 1 << 2;
 
 const mapShapes: Readonly<Record<MapTypeName, readonly [key: number, value: number, entries: number, needs: string]>> =
   {
@@ -61,23 +62,27 @@ export const programTypeSupport: Readonly<Partial<Record<ProgramTypeName, Kernel
   ),
 };
 
-/** A link to an interface that cannot exist is ENODEV where the kind of link is known, EINVAL where it is not. */
-function linkKnown(type: "xdp" | "schedCls", attachType: number): boolean {
-  const progFd = loadSmallest(type, attachType);
-  if (progFd < 0) return false;
+/** The errno of a link that cannot be made, to tell a kernel that knows its kind from one that does not. */
+function refusalOfLink(type: "xdp" | "schedCls", attachType: number, target: number, flags: number): number {
+  const progFd = loadSmallest(type, type === "xdp" ? attachType : 0);
+  if (progFd < 0) return errnos["EINVAL"];
   try {
-    const outcome = tryBpf("linkCreate", { progFd, target: NO_SUCH_INTERFACE, attachType });
-    return outcome.errno === errnos["ENODEV"];
+    const outcome = tryBpf("linkCreate", { progFd, target, attachType, flags });
+    accepted(outcome.result);
+    return outcome.errno;
   } finally {
     closeSync(progFd);
   }
 }
 
-export const tcxLinks = feature("tcx links", "Linux >= 6.6, CONFIG_NET_XGRESS", () =>
-  linkKnown("schedCls", AttachType.tcxIngress),
-);
+export const tcxLinks = feature("tcx links", "Linux >= 6.6, CONFIG_NET_XGRESS", () => {
+  return refusalOfLink("schedCls", AttachType.tcxIngress, NO_SUCH_INTERFACE, 0) === errnos["ENODEV"];
+});
 
-export const xdpLinks = feature("XDP links", "Linux >= 5.9", () => linkKnown("xdp", AttachType.xdp));
+/** Loopback is in every namespace and has no native XDP: refused for that reason where links are known. */
+export const xdpLinks = feature("XDP links", "Linux >= 5.9", () => {
+  return refusalOfLink("xdp", AttachType.xdp, LOOPBACK, NATIVE_XDP) !== errnos["EINVAL"];
+});
 
 export const batchOperations = feature("batch operations on maps", "Linux >= 5.6", () => {
   const mapFd = tryBpf("mapCreate", { type: MapType.hash, keySize: 4, valueSize: 4, maxEntries: 1 }).result;

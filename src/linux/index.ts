@@ -10,6 +10,7 @@ export * from "./tcp-info.ts";
 export * from "./bpffs.ts";
 export * from "./capabilities.ts";
 export * from "./collection.ts";
+export * from "./features.ts";
 export * from "./interfaces.ts";
 export * from "./kernel-btf.ts";
 export * from "./kernel-error.ts";

@@ -89,7 +89,7 @@ export const verifierMessages: readonly VerifierMessage[] = [
     advice: "Lower the number of rounds of loops, nest fewer of them, and branch less inside of them",
   },
   {
-    pattern: /the sequence of (\d+) jumps is too complex|too many subprogs|loop is too complex/,
+    pattern: /[Tt]he sequence of (\d+) jumps is too complex|too many subprogs|loop is too complex/,
     explanation: "there are more branches than the verifier follows",
     advice: "Branch less, or split the policy in two members of a chain",
   },

@@ -43,7 +43,7 @@ export function attachXdp(program: KernelProgram, options: XdpOptions): XdpLink 
     if (outcome.result >= 0) return new XdpLink(outcome.result, label, mode);
     refusal = outcome.errno;
     // A driver says in many ways that it cannot: ERANGE and EINVAL are about its MTU and queues, for instance.
-    if (refusal === errnos["EBUSY"] || refusal === errnos["EPERM"] || refusal === errnos["ENODEV"]) break;
+    if (refusal === errnos["EBUSY"] || refusal === errnos["EPERM"]) break;
   }
   throw explainRefusal(`attach ${program.label} to XDP of ${options.interface}`, refusal, {
     capabilities: ["CAP_BPF", "CAP_NET_ADMIN"],
@@ -53,7 +53,6 @@ export function attachXdp(program: KernelProgram, options: XdpOptions): XdpLink 
       EEXIST: "another program is on XDP of this interface",
       EOPNOTSUPP: "the driver has no native XDP",
       ERANGE: "the MTU of the interface or of its peer is too large for native XDP",
-      ENODEV: "there is no interface with that index in this network namespace",
     },
   });
 }
