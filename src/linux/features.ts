@@ -221,9 +221,9 @@ const tcpIterator: ProgramSpec = {
   license: "GPL",
   instructions: [
     asm.loadField(8, 1, 1, "bpf_iter__tcp", "sk_common"),
-    asm.jump64.eq.imm(1, 0, 9),
+    asm.jump64.eq.imm(1, 0, 10),
     asm.call("skcToTcpSock"),
-    asm.jump64.eq.imm(0, 0, 7),
+    asm.jump64.eq.imm(0, 0, 8),
     asm.storeImm(4, 10, -4, -1),
     asm.alu64.mov.reg(1, 0),
     asm.alu64.mov.imm(2, SOL_SOCKET),
@@ -240,8 +240,9 @@ const tcpIterator: ProgramSpec = {
 
 /** Probes one feature. */
 export function probeFeature(id: FeatureId): Feature {
-  const { name, neededFor, remedy, probe, ...rest }: Probe = probes[id];
-  return { id, name, neededFor, optional: rest.optional ?? false, remedy, ...probe() };
+  const probe: Probe = probes[id];
+  const { name, neededFor, remedy, optional = false } = probe;
+  return { id, name, neededFor, optional, remedy, ...probe.probe() };
 }
 
 /** Probes all features, in the order in which they build on each other. */
