@@ -3,6 +3,8 @@ import { createConnection, createServer, type AddressInfo, type Socket } from "n
 import { expect, test } from "vitest";
 import * as asm from "../../bpf/asm.ts";
 import type { ProgramSpec } from "../../bpf/spec.ts";
+import { createNetns, deleteNetns, withNetns } from "../netns.ts";
+import { bindSocket, closeSocket, listenSocket, openSocket, SOCK_STREAM } from "../socket-calls.ts";
 import { NoKernelTypeError } from "../kernel-btf.ts";
 import { loadProgram } from "../programs.ts";
 import { createIterLink, runIter } from "./iter.ts";
@@ -83,6 +85,29 @@ test("runIter() visits running TCP sockets, whose pacing a program can change", 
     client.destroy();
     peer.destroy();
     server.close();
+  }
+});
+
+test("runIter() visits the sockets of the namespace it runs in", () => {
+  const namespace = `emptcp-iter-${process.pid}`;
+  const port = 7000;
+  createNetns(namespace);
+  try {
+    using program = loadProgram(pacer(port), {});
+    using link = createIterLink(program);
+    withNetns(namespace, () => {
+      const socket = openSocket(2, SOCK_STREAM, 0);
+      try {
+        bindSocket(socket, { address: "0.0.0.0", port });
+        listenSocket(socket, 1);
+        expect(runIter(link).length).toBe(12);
+      } finally {
+        closeSocket(socket);
+      }
+      expect(runIter(link).length).toBe(0);
+    });
+  } finally {
+    deleteNetns(namespace);
   }
 });
 

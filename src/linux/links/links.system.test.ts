@@ -133,7 +133,7 @@ test("attachTcx() names the interfaces there are when there is none of that name
   expect(() => attachTcx(program, { interface: 99_999, direction: "ingress" })).toThrow(KernelError);
 });
 
-test("KernelLink.pin() keeps a program attached until the pin and the last descriptor are gone", () => {
+test("KernelLink.pin() keeps a program attached, and replaceable, until pin and last descriptor are gone", () => {
   const path = `${directory}/link`;
   using map = createMap(hits);
   using program = counter(tc, map, 1, 0);
@@ -144,6 +144,11 @@ test("KernelLink.pin() keeps a program attached until the pin and the last descr
     expect(grows(map)).toBeGreaterThan(0);
     const again = openLink(path);
     expect(linkFromIdCloses(again.info().id)).toBe("tcx");
+    using thousand = counter(tc, map, 1000, 0);
+    again.update(thousand, program);
+    expect(grows(map)).toBeGreaterThanOrEqual(1000);
+    using unfit = counter(xdp, map, 1, 2);
+    expect(() => again.update(unfit)).toThrow("the new program is of another type");
     again.close();
   } finally {
     link.close();
