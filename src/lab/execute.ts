@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { missingCapabilities } from "../linux/capabilities.ts";
 import { withNetns, type NetworkNamespace } from "../linux/netns.ts";
 import { tools, type Step, type Tool } from "./plan.ts";
 
@@ -40,6 +41,12 @@ export function requireTools(): void {
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((one) => one.package))].join(" ");
   throw new Error(`Cannot run a lab: ${missing.map((one) => one.tool).join(", ")} not found; install ${packages}`);
+}
+
+/** @throws Error that names the missing capabilities. */
+export function requireRights(): void {
+  const missing = missingCapabilities(["CAP_SYS_ADMIN", "CAP_NET_ADMIN"]);
+  if (missing.length > 0) throw new Error(`Cannot run a lab: ${missing.join(" and ")} missing; run as root`);
 }
 
 /** What the tool printed. @throws Error with the command line and what the tool said. */

@@ -3,7 +3,7 @@ import { createNetns, deleteNetns, withNetns, type NetworkNamespace } from "../l
 import { closeAtExit } from "./clean.ts";
 import { DelayProcess } from "./delay/process.ts";
 import type { Impairment } from "./delay/queue.ts";
-import { executeStep, requireTools } from "./execute.ts";
+import { executeStep, requireRights, requireTools } from "./execute.ts";
 import {
   bare,
   directions,
@@ -58,6 +58,7 @@ export class Lab {
 
   /** @throws RangeError for data that makes no sense; Error when a tool or a right is missing. Then nothing is left. */
   static async create(spec: LabSpec): Promise<Lab> {
+    requireRights();
     requireTools();
     const runId = newRunId();
     const namespaceOf = (where: string) => namespaceName(runId, where);

@@ -106,7 +106,7 @@ const set = (where: string, sysctl: string, value: string | number): Step => ({ 
 
 function hostSteps(name: string, host: HostSpec): Step[] {
   return [
-    run(name, "ip", "link set lo up"),
+    run(name, "ip", "link set dev lo up"),
     // Links are separate networks, yet a host may answer on one for an address of another.
     set(name, "net.ipv4.conf.all.rp_filter", 0),
     set(name, "net.ipv4.conf.default.rp_filter", 0),
@@ -127,18 +127,14 @@ function hostSteps(name: string, host: HostSpec): Step[] {
   ];
 }
 
+/** Without addresses of its own the wire says nothing on the links. */
 function wireSteps(): Step[] {
-  return [
-    set(wire, "net.ipv6.conf.default.disable_ipv6", 1),
-    set(wire, "net.bridge.bridge-nf-call-iptables", 1),
-    set(wire, "net.bridge.bridge-nf-call-ip6tables", 1),
-    set(wire, "net.bridge.bridge-nf-call-arptables", 0),
-  ];
+  return [set(wire, "net.ipv6.conf.default.disable_ipv6", 1)];
 }
 
 function linkSteps(link: PlannedLink, namespaceOf: (where: string) => string): Step[] {
   const single = "numtxqueues 1 numrxqueues 1";
-  const steps = [run(wire, "ip", `link add ${link.name} type bridge forward_delay 0 mcast_snooping 0`)];
+  const steps = [run(wire, "ip", `link add name ${link.name} type bridge forward_delay 0 mcast_snooping 0`)];
   link.ends.forEach((end, side) => {
     const peer = link.ends[1 - side];
     const device = end.interfaceName;
@@ -149,22 +145,22 @@ function linkSteps(link: PlannedLink, namespaceOf: (where: string) => string): S
         "ip",
         `link add name ${end.portName} ${single} type veth peer name ${device} ${single} address ${end.mac} netns ${namespaceOf(end.host)}`,
       ),
-      run(wire, "ip", `link set ${end.portName} master ${link.name} up`),
+      run(wire, "ip", `link set dev ${end.portName} master ${link.name} up`),
       // A real network card delivers packets with complete checksums; this also makes them packets, not 64 KB frames.
       ...(link.largeFrames
         ? []
         : [
             run(end.host, "ethtool", `-K ${device} tx off`),
-            run(end.host, "ip", `link set ${device} gso_max_segs 1 gso_max_size 1514`),
+            run(end.host, "ip", `link set dev ${device} gso_max_segs 1 gso_max_size 1514`),
           ]),
-      run(end.host, "ip", `link set ${device} up`),
+      run(end.host, "ip", `link set dev ${device} up`),
       run(end.host, "ip", `addr add ${end.ipv4} dev ${device}`),
       run(end.host, "ip", `addr add ${end.ipv6} dev ${device} nodad`),
       run(end.host, "ip", `neigh add ${bare(peer.ipv4)} lladdr ${peer.mac} dev ${device} nud permanent`),
       run(end.host, "ip", `neigh add ${bare(peer.ipv6)} lladdr ${peer.mac} dev ${device} nud permanent`),
     );
   });
-  steps.push(run(wire, "ip", `link set ${link.name} up`));
+  steps.push(run(wire, "ip", `link set dev ${link.name} up`));
   for (const direction of directions) {
     steps.push(...shapingSteps(link, direction, link.conditions[direction], "add"));
     if (needsQueue(link.conditions[direction])) steps.push(...queueSteps(link, direction));
@@ -207,7 +203,13 @@ export function bucketOf(conditions: Conditions, largeFrames: boolean): { burst:
 /** Sends one direction's packets through the delay process. */
 export function queueSteps(link: PlannedLink, direction: Direction): Step[] {
   const rule = `-w -t mangle -A FORWARD -m physdev --physdev-in ${sender(link, direction).portName} -j NFQUEUE --queue-num ${link.queues[direction]}`;
-  return [run(wire, "iptables", rule), run(wire, "ip6tables", rule)];
+  return [
+    run(wire, "iptables", rule),
+    run(wire, "ip6tables", rule),
+    // After the rules: the match on a bridge's ports is what loads the module that has these settings.
+    set(wire, "net.bridge.bridge-nf-call-iptables", 1),
+    set(wire, "net.bridge.bridge-nf-call-ip6tables", 1),
+  ];
 }
 
 function endpointSteps(name: string, host: HostSpec, links: readonly PlannedLink[]): Step[] {

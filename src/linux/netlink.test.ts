@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseDiagMessage } from "./diag.ts";
 import { concat, decodeAttributes, decodeMessages, encodeAttributes, encodeMessage } from "./netlink.ts";
@@ -48,9 +48,10 @@ describe("decodeAttributes()", () => {
   });
 });
 
+const message = (type: number, payload: Uint8Array) => ({ type, flags: 5, sequence: 9, payload });
+
 describe("decodeMessages()", () => {
   test("reads all messages of a datagram and leaves out a truncated one", () => {
-    const message = (type: number, payload: Uint8Array) => ({ type, flags: 5, sequence: 9, payload });
     const [first, second] = [message(16, Uint8Array.of(1, 2, 3)), message(17, Uint8Array.of(4, 5, 6, 7))];
     const bytes = concat([encodeMessage(first), encodeMessage(second)]);
     expect(decodeMessages(bytes)).toEqual([first, second]);
