@@ -6,7 +6,7 @@ import { StackTooLargeError } from "./errors.ts";
 import { Interference } from "./interference.ts";
 import { ALLOCATABLE, CLOBBERED, isCopy, type MachineFunction } from "./machine.ts";
 import { placeSlots } from "./slots.ts";
-import { Spiller } from "./spill.ts";
+import { Spiller, type SpilledClass } from "./spill.ts";
 
 const STACK_BYTES = 512;
 
@@ -20,8 +20,7 @@ export function allocate(fn: MachineFunction, name: string): void {
       colouring.apply(fn);
       break;
     }
-    colouring.merge(fn, spilled);
-    spiller.spill(spilled);
+    spiller.spill(colouring.merge(fn, spilled));
   }
   placeSlots(fn, spiller.slotCount);
   if (fn.stackSize > STACK_BYTES) throw new StackTooLargeError(name, fn.stackSize);
@@ -67,7 +66,7 @@ class Colouring {
     }
     graph.copies.forEach((_, i) => this.#readyCopies.push(i));
     for (const node of graph.nodes) {
-      this.#degree[node] = graph.neighbours[node]!.length;
+      this.#degree[node] = graph.neighbours[node].length;
       this.#enlist(node);
     }
     for (;;) {
@@ -91,21 +90,23 @@ class Colouring {
 
   /** Writes the colours into the instructions. */
   apply(fn: MachineFunction): void {
-    rename(fn, (register) => (register <= ALLOCATABLE ? register : this.#colour[this.#find(register)]!));
+    rename(fn, (register) => (register <= ALLOCATABLE ? register : this.#colour[this.#find(register)]));
   }
 
   /** Makes one register of those that were coalesced with one of `spilled`, so that they share its slot. */
-  merge(fn: MachineFunction, spilled: readonly number[]): void {
-    const lost = new Set(spilled);
+  merge(fn: MachineFunction, spilled: readonly number[]): SpilledClass[] {
+    const classes = new Map(spilled.map((register): [number, number[]] => [register, []]));
+    for (const node of this.#graph.nodes) classes.get(this.#find(node))?.push(node);
     rename(fn, (register) => {
       if (register <= ALLOCATABLE) return register;
       const representative = this.#find(register);
-      return lost.has(representative) ? representative : register;
+      return classes.has(representative) ? representative : register;
     });
+    return [...classes].map(([register, members]) => ({ register, members }));
   }
 
   #enlist(node: number): void {
-    if (this.#degree[node]! >= ALLOCATABLE) {
+    if (this.#degree[node] >= ALLOCATABLE) {
       this.#state[node] = State.spill;
       this.#spillCandidates.add(node);
     } else if (this.#hasOpenCopies(node)) {
@@ -118,7 +119,7 @@ class Colouring {
   }
 
   #hasOpenCopies(node: number): boolean {
-    return this.#graph.copiesOf[node]!.some((copy) => this.#copyState[copy] !== CopyState.done);
+    return this.#graph.copiesOf[node].some((copy) => this.#copyState[copy] !== CopyState.done);
   }
 
   #isGone(node: number): boolean {
@@ -128,21 +129,21 @@ class Colouring {
   #simplifyNode(node: number): void {
     this.#state[node] = State.stacked;
     this.#stack.push(node);
-    for (const other of this.#graph.neighbours[node]!) if (!this.#isGone(other)) this.#lowerDegree(other);
+    for (const other of this.#graph.neighbours[node]) if (!this.#isGone(other)) this.#lowerDegree(other);
   }
 
   #lowerDegree(node: number): void {
     if (node < ALLOCATABLE) return;
-    if (this.#degree[node]!-- !== ALLOCATABLE) return;
+    if (this.#degree[node]-- !== ALLOCATABLE) return;
     this.#readyCopiesOf(node);
-    for (const other of this.#graph.neighbours[node]!) if (!this.#isGone(other)) this.#readyCopiesOf(other);
+    for (const other of this.#graph.neighbours[node]) if (!this.#isGone(other)) this.#readyCopiesOf(other);
     if (this.#state[node] !== State.spill) return;
     this.#spillCandidates.delete(node);
     this.#enlist(node);
   }
 
   #readyCopiesOf(node: number): void {
-    for (const copy of this.#graph.copiesOf[node]!) {
+    for (const copy of this.#graph.copiesOf[node]) {
       if (this.#copyState[copy] !== CopyState.waiting) continue;
       this.#copyState[copy] = CopyState.ready;
       this.#readyCopies.push(copy);
@@ -155,7 +156,7 @@ class Colouring {
   }
 
   #coalesce(copy: number): void {
-    const { to, from } = this.#graph.copies[copy]!;
+    const { to, from } = this.#graph.copies[copy];
     let u = this.#find(to);
     let v = this.#find(from);
     if (v < ALLOCATABLE) [u, v] = [v, u];
@@ -182,11 +183,11 @@ class Colouring {
 
   /** Every neighbour of `node` either is no obstacle or interferes with the machine register anyway. */
   #fitsMachineRegister(machine: number, node: number): boolean {
-    return this.#graph.neighbours[node]!.every(
+    return this.#graph.neighbours[node].every(
       (other) =>
         this.#isGone(other) ||
         other < ALLOCATABLE ||
-        this.#degree[other]! < ALLOCATABLE ||
+        this.#degree[other] < ALLOCATABLE ||
         this.#graph.interferes(other, machine),
     );
   }
@@ -196,10 +197,10 @@ class Colouring {
     const stamp = ++this.#stamp;
     let heavy = 0;
     for (const node of [u, v]) {
-      for (const other of this.#graph.neighbours[node]!) {
+      for (const other of this.#graph.neighbours[node]) {
         if (this.#isGone(other) || this.#mark[other] === stamp) continue;
         this.#mark[other] = stamp;
-        let degree = this.#degree[other]!;
+        let degree = this.#degree[other];
         if (degree === ALLOCATABLE && this.#graph.interferes(other, u) && this.#graph.interferes(other, v)) degree--;
         if (degree >= ALLOCATABLE && ++heavy >= ALLOCATABLE) return false;
       }
@@ -212,19 +213,19 @@ class Colouring {
     this.#spillCandidates.delete(v);
     this.#state[v] = State.coalesced;
     this.#alias[v] = u;
-    graph.spillCost[u] = sumOfCosts(graph.spillCost[u]!, graph.spillCost[v]!);
-    graph.copiesOf[u]!.push(...graph.copiesOf[v]!);
+    graph.spillCost[u] = sumOfCosts(graph.spillCost[u], graph.spillCost[v]);
+    graph.copiesOf[u].push(...graph.copiesOf[v]);
     this.#readyCopiesOf(v);
-    for (const other of graph.neighbours[v]!) {
+    for (const other of graph.neighbours[v]) {
       if (this.#isGone(other)) continue;
       // The neighbour loses v; if it did not know u yet, it gets that instead.
       if (graph.add(other, u)) {
-        if (u >= ALLOCATABLE) this.#degree[u]!++;
-        if (other >= ALLOCATABLE) this.#degree[other]!++;
+        if (u >= ALLOCATABLE) this.#degree[u]++;
+        if (other >= ALLOCATABLE) this.#degree[other]++;
       }
       this.#lowerDegree(other);
     }
-    if (u >= ALLOCATABLE && this.#degree[u]! >= ALLOCATABLE && this.#state[u] === State.freeze) {
+    if (u >= ALLOCATABLE && this.#degree[u] >= ALLOCATABLE && this.#state[u] === State.freeze) {
       this.#state[u] = State.spill;
       this.#spillCandidates.add(u);
     }
@@ -237,13 +238,13 @@ class Colouring {
   }
 
   #freezeCopies(node: number): void {
-    for (const copy of this.#graph.copiesOf[node]!) {
+    for (const copy of this.#graph.copiesOf[node]) {
       if (this.#copyState[copy] === CopyState.done) continue;
       this.#copyState[copy] = CopyState.done;
-      const { to, from } = this.#graph.copies[copy]!;
+      const { to, from } = this.#graph.copies[copy];
       const a = this.#find(to);
       const other = a === this.#find(node) ? this.#find(from) : a;
-      if (this.#degree[other]! < ALLOCATABLE) this.#reconsider(other);
+      if (this.#degree[other] < ALLOCATABLE) this.#reconsider(other);
     }
   }
 
@@ -251,7 +252,7 @@ class Colouring {
     let best = -1;
     let bestCost = Infinity;
     for (const node of this.#spillCandidates) {
-      const cost = this.#graph.spillCost[node]! / this.#degree[node]!;
+      const cost = this.#graph.spillCost[node] / this.#degree[node];
       if (best === -1 || cost < bestCost) [best, bestCost] = [node, cost];
     }
     return best;
@@ -263,8 +264,8 @@ class Colouring {
     while (this.#stack.length > 0) {
       const node = this.#stack.pop()!;
       let taken = 0;
-      for (const other of this.#graph.neighbours[node]!) {
-        const colour = this.#colour[this.#find(other)]!;
+      for (const other of this.#graph.neighbours[node]) {
+        const colour = this.#colour[this.#find(other)];
         if (colour >= 0) taken |= 1 << colour;
       }
       const colour = this.#choose(node, taken, used);
@@ -276,10 +277,10 @@ class Colouring {
 
   /** A free register: that of the other end of a copy if possible, else one the JIT need not save, else any. */
   #choose(node: number, taken: number, used: Set<number>): number {
-    for (const copy of this.#graph.copiesOf[node]!) {
-      const { to, from } = this.#graph.copies[copy]!;
+    for (const copy of this.#graph.copiesOf[node]) {
+      const { to, from } = this.#graph.copies[copy];
       for (const end of [to, from]) {
-        const colour = this.#colour[this.#find(end)]!;
+        const colour = this.#colour[this.#find(end)];
         if (colour >= 0 && !(taken & (1 << colour)) && (colour < CLOBBERED || used.has(colour))) return colour;
       }
     }

@@ -38,10 +38,10 @@ export function copyInParallel(
     // Only cycles are left: save one register, let its readers read the copy.
     const [saved] = sources.keys() as Iterator<number, number> & Iterable<number>;
     const spare = temporary();
-    copy(spare, saved!);
+    copy(spare, saved);
     for (const [target, from] of sources) if (from === saved) sources.set(target, spare);
-    readers.set(spare, readers.get(saved!)!);
-    readers.set(saved!, 0);
-    free.push(saved!);
+    readers.set(spare, readers.get(saved)!);
+    readers.set(saved, 0);
+    free.push(saved);
   }
 }

@@ -47,33 +47,33 @@ export class Interference {
 
   interferes(a: number, b: number): boolean {
     const bit = a < b ? b * this.count + a : a * this.count + b;
-    return (this.#matrix[bit >>> 5]! & (1 << (bit & 31))) !== 0;
+    return (this.#matrix[bit >>> 5] & (1 << (bit & 31))) !== 0;
   }
 
   /** Notes that `a` and `b` interfere; false if that was known. */
   add(a: number, b: number): boolean {
     const bit = a < b ? b * this.count + a : a * this.count + b;
     const mask = 1 << (bit & 31);
-    if (this.#matrix[bit >>> 5]! & mask) return false;
-    this.#matrix[bit >>> 5]! |= mask;
-    this.neighbours[a]!.push(b);
-    this.neighbours[b]!.push(a);
+    if (this.#matrix[bit >>> 5] & mask) return false;
+    this.#matrix[bit >>> 5] |= mask;
+    this.neighbours[a].push(b);
+    this.neighbours[b].push(a);
     return true;
   }
 
   #scan(block: MachineBlock, live: Uint32Array, words: number, seen: Uint8Array): void {
     const weight = LOOP_WEIGHT ** Math.min(block.loopDepth, MAX_WEIGHTED_DEPTH);
-    const isLive = (r: number): boolean => (live[r >>> 5]! & (1 << (r & 31))) !== 0;
+    const isLive = (r: number): boolean => (live[r >>> 5] & (1 << (r & 31))) !== 0;
     const read = (r: number): void => {
-      live[r >>> 5]! |= 1 << (r & 31);
-      this.spillCost[r]! += weight;
+      live[r >>> 5] |= 1 << (r & 31);
+      this.spillCost[r] += weight;
       seen[r] = 1;
     };
     const kill = (r: number): void => {
-      live[r >>> 5]! &= ~(1 << (r & 31));
+      live[r >>> 5] &= ~(1 << (r & 31));
     };
     const define = (r: number): void => {
-      this.spillCost[r]! += weight;
+      this.spillCost[r] += weight;
       seen[r] = 1;
       forEachBit(live, 0, words, (other) => {
         if (other !== r && other !== ALLOCATABLE) this.add(r, other);
@@ -83,9 +83,9 @@ export class Interference {
     const { instructions } = block;
     let kept = instructions.length;
     for (let i = instructions.length - 1; i >= 0; i--) {
-      const instruction = instructions[i]!;
+      const instruction = instructions[i];
       const { dst, src } = instruction;
-      const effect = effects[instruction.opcode]!;
+      const effect = effects[instruction.opcode];
       if (effect & Effect.writesDst && !(effect & Effect.effectful) && !isLive(dst)) continue;
       instructions[--kept] = instruction;
       if (effect & Effect.writesDst) {
@@ -94,8 +94,8 @@ export class Interference {
           // Both may share a register: they hold the same value.
           kill(src);
           const index = this.copies.push({ to: dst, from: src }) - 1;
-          this.copiesOf[dst]!.push(index);
-          if (src !== dst) this.copiesOf[src]!.push(index);
+          this.copiesOf[dst].push(index);
+          if (src !== dst) this.copiesOf[src].push(index);
         }
         define(dst);
         kill(dst);

@@ -29,7 +29,7 @@ const inverse: ReadonlyMap<number, number> = new Map(
 /** The finished instructions of an allocated function. */
 export function layOut(fn: MachineFunction, name: string): Instruction[] {
   threadJumps(fn);
-  const order = orderBlocks(fn.blocks[0]!);
+  const order = orderBlocks(fn.blocks[0]);
   const out: { instruction: MachineInstruction; target?: MachineBlock }[] = [];
   const starts = new Map<MachineBlock, number>();
   let slot = 0;
@@ -41,7 +41,7 @@ export function layOut(fn: MachineFunction, name: string): Instruction[] {
     starts.set(block, slot);
     for (const instruction of block.instructions) push(instruction);
     const next = order[i + 1];
-    const { condition, then, otherwise, position } = block;
+    const { condition, taken, otherwise, position } = block;
     const jump = (opcode: number, target?: MachineBlock): void =>
       push({ opcode, dst: 0, src: 0, offset: 0, imm: 0, position }, target);
     if (!condition) {
@@ -49,10 +49,10 @@ export function layOut(fn: MachineFunction, name: string): Instruction[] {
       else if (otherwise !== next) jump(GOTO, otherwise);
       return;
     }
-    const opposite = then === next ? invert(condition) : undefined;
+    const opposite = taken === next ? invert(condition) : undefined;
     if (opposite) push(opposite, otherwise);
     else {
-      push(condition, then);
+      push(condition, taken);
       if (otherwise !== next) jump(GOTO, otherwise);
     }
   });
@@ -82,22 +82,24 @@ function invert(condition: MachineInstruction): MachineInstruction | undefined {
   return { ...condition, opcode: (condition.opcode & (Source.reg | 0x07)) | opposite };
 }
 
+/** Where a jump to `block` ends up. */
+function finalTarget(block: MachineBlock): MachineBlock {
+  const seen = new Set<MachineBlock>();
+  while (block.instructions.length === 0 && !block.condition && block.otherwise && !seen.has(block)) {
+    seen.add(block);
+    block = block.otherwise;
+  }
+  return block;
+}
+
 /** Jumps to jumps lead to the final target; a branch whose sides meet is none. */
 function threadJumps(fn: MachineFunction): void {
-  const finalTarget = (block: MachineBlock): MachineBlock => {
-    const seen = new Set<MachineBlock>();
-    while (block.instructions.length === 0 && !block.condition && block.otherwise && !seen.has(block)) {
-      seen.add(block);
-      block = block.otherwise;
-    }
-    return block;
-  };
   for (const block of fn.blocks) {
-    if (block.then) block.then = finalTarget(block.then);
+    if (block.taken) block.taken = finalTarget(block.taken);
     if (block.otherwise) block.otherwise = finalTarget(block.otherwise);
-    if (block.condition && block.then === block.otherwise) {
+    if (block.condition && block.taken === block.otherwise) {
       block.condition = undefined;
-      block.then = undefined;
+      block.taken = undefined;
     }
   }
 }
@@ -111,7 +113,7 @@ function orderBlocks(entry: MachineBlock): MachineBlock[] {
     const block = ready.pop()!;
     order.push(block);
     const successors = successorsOf(block).filter((next) => index.get(next)! > index.get(block)!);
-    if (successors.length === 2 && likelihood(successors[0]!) > likelihood(successors[1]!)) successors.reverse();
+    if (successors.length === 2 && likelihood(successors[0]) > likelihood(successors[1])) successors.reverse();
     for (const next of successors) {
       const left = waiting.get(next)! - 1;
       waiting.set(next, left);

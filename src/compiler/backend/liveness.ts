@@ -4,7 +4,7 @@ import { CLOBBERED, Effect, effects, successorsOf, type MachineBlock, type Machi
 /** Calls `f` with each bit set in `words[from..from + count)`. */
 export function forEachBit(words: Uint32Array, from: number, count: number, f: (bit: number) => void): void {
   for (let w = 0; w < count; w++) {
-    let word = words[from + w]!;
+    let word = words[from + w];
     while (word !== 0) {
       const low = word & -word;
       f(w * 32 + 31 - Math.clz32(low));
@@ -34,13 +34,13 @@ export function analyseLiveness(fn: MachineFunction): Liveness {
     const read = (register: number): void => {
       const word = base + (register >>> 5);
       const bit = 1 << (register & 31);
-      if (!(definitions[word]! & bit)) uses[word]! |= bit;
+      if (!(definitions[word] & bit)) uses[word] |= bit;
     };
     const write = (register: number): void => {
-      definitions[base + (register >>> 5)]! |= 1 << (register & 31);
+      definitions[base + (register >>> 5)] |= 1 << (register & 31);
     };
     for (const instruction of block.instructions) {
-      const effect = effects[instruction.opcode]!;
+      const effect = effects[instruction.opcode];
       if (effect & Effect.readsSrc) read(instruction.src);
       if (effect & Effect.readsDst) read(instruction.dst);
       if (effect & Effect.writesDst) write(instruction.dst);
@@ -55,7 +55,7 @@ export function analyseLiveness(fn: MachineFunction): Liveness {
 
   const successors = blocks.map((block) => successorsOf(block).map((next) => indexOf.get(next)! * words));
   const predecessors: number[][] = blocks.map(() => []);
-  successors.forEach((nexts, b) => nexts.forEach((next) => predecessors[next / words]!.push(b)));
+  successors.forEach((nexts, b) => nexts.forEach((next) => predecessors[next / words].push(b)));
   const work = blocks.map((_, b) => b);
   const queued = new Uint8Array(blocks.length).fill(1);
   while (work.length > 0) {
@@ -65,16 +65,16 @@ export function analyseLiveness(fn: MachineFunction): Liveness {
     let changed = false;
     for (let w = 0; w < words; w++) {
       let out = 0;
-      for (const next of successors[b]!) out |= liveIn[next + w]!;
+      for (const next of successors[b]) out |= liveIn[next + w];
       liveOut[base + w] = out;
-      const into = (uses[base + w]! | (out & ~definitions[base + w]!)) >>> 0;
+      const into = (uses[base + w] | (out & ~definitions[base + w])) >>> 0;
       if (into !== liveIn[base + w]) {
         liveIn[base + w] = into;
         changed = true;
       }
     }
     if (!changed) continue;
-    for (const p of predecessors[b]!) {
+    for (const p of predecessors[b]) {
       if (queued[p]) continue;
       queued[p] = 1;
       work.push(p);
@@ -88,6 +88,6 @@ export function readByEnd(block: MachineBlock, read: (register: number) => void)
   const { condition } = block;
   if (condition) {
     read(condition.dst);
-    if (effects[condition.opcode]! & Effect.readsSrc) read(condition.src);
+    if (effects[condition.opcode] & Effect.readsSrc) read(condition.src);
   } else if (!block.otherwise) read(0);
 }

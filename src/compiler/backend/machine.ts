@@ -39,9 +39,9 @@ export interface MachineInstruction {
 
 export interface MachineBlock {
   readonly instructions: MachineInstruction[];
-  /** Of the conditional jump to `then`, if there is one; nowhere to go means `exit`. */
+  /** Of the conditional jump to `taken`, if there is one; nowhere to go means `exit`. */
   condition: MachineInstruction | undefined;
-  then: MachineBlock | undefined;
+  taken: MachineBlock | undefined;
   otherwise: MachineBlock | undefined;
   readonly position?: SourcePosition | undefined;
   readonly loopDepth: number;
@@ -204,7 +204,7 @@ export function isCopy(instruction: MachineInstruction): boolean {
 }
 
 export function successorsOf(block: MachineBlock): MachineBlock[] {
-  const successors = block.condition ? [block.then!] : [];
+  const successors = block.condition ? [block.taken!] : [];
   if (block.otherwise) successors.push(block.otherwise);
   return successors;
 }

@@ -43,11 +43,11 @@ class Selector {
     const flow = analyseFlow(this.#fn);
     this.#findLooseTruncations(flow.order);
     flow.order.forEach((block, b) => {
-      this.#blockOf.set(block, this.#newBlock(flow.loopDepth[b]!, block.terminatorPosition));
+      this.#blockOf.set(block, this.#newBlock(flow.loopDepth[b], block.terminatorPosition));
     });
     this.#current = this.#blockOf.get(this.#fn.entry)!;
     const contexts = flow.order.flatMap((block) => block.values.filter((value) => value.op.op === "context"));
-    if (contexts.some((value) => this.#uses[value.id]! > 0)) {
+    if (contexts.some((value) => this.#uses[value.id] > 0)) {
       const register = this.#nextRegister++;
       for (const value of contexts) this.#registers[value.id] = register;
       this.#push(machine.move(register, 1));
@@ -68,7 +68,7 @@ class Selector {
     const block: MachineBlock = {
       instructions: [],
       condition: undefined,
-      then: undefined,
+      taken: undefined,
       otherwise: undefined,
       loopDepth,
       position,
@@ -329,7 +329,7 @@ class Selector {
     const zero = this.#newBlock(start.loopDepth, this.#position);
     const next = this.#newBlock(start.loopDepth, this.#position);
     start.condition = condition;
-    start.then = next;
+    start.taken = next;
     start.otherwise = zero;
     this.#current = zero;
     this.#push(machine.constant(dst, 0n));
@@ -423,7 +423,7 @@ class Selector {
   #branch(condition: MachineInstruction, then: Edge, otherwise: Edge): void {
     const start = this.#current;
     start.condition = condition;
-    start.then = this.#landing(start, then);
+    start.taken = this.#landing(start, then);
     start.otherwise = this.#landing(start, otherwise);
     this.#current = start;
   }
@@ -442,7 +442,7 @@ class Selector {
     const copies: Copy[] = [];
     const made: [number, Value][] = [];
     edge.args.forEach((arg, i) => {
-      const parameter = edge.block.parameters[i]!;
+      const parameter = edge.block.parameters[i];
       if (!this.#uses[parameter.id]) return;
       if (this.#isMadeOnUse(arg)) made.push([this.#register(parameter), arg]);
       else copies.push({ to: this.#register(parameter), from: this.#register(arg) });

@@ -13,10 +13,10 @@ export function placeSlots(fn: MachineFunction, slotCount: number): void {
   let placeCount = 0;
   for (let slot = 0; slot < slotCount; slot++) {
     const taken = new Set<number>();
-    for (const other of conflicts[slot]!) if (other < slot) taken.add(places[other]!);
+    for (const other of conflicts[slot]) if (other < slot) taken.add(places[other]);
     // Slots between which a value is copied would best be one place.
-    const wanted = partners[slot]!.find((other) => other < slot && !taken.has(places[other]!));
-    let place = wanted === undefined ? 0 : places[wanted]!;
+    const wanted = partners[slot].find((other) => other < slot && !taken.has(places[other]));
+    let place = wanted === undefined ? 0 : places[wanted];
     while (taken.has(place)) place++;
     places[slot] = place;
     placeCount = Math.max(placeCount, place + 1);
@@ -24,7 +24,7 @@ export function placeSlots(fn: MachineFunction, slotCount: number): void {
   for (const block of fn.blocks) {
     for (const instruction of block.instructions) {
       if (instruction.slot === undefined) continue;
-      instruction.offset = -(fn.stackSize + (places[instruction.slot]! + 1) * SLOT_BYTES);
+      instruction.offset = -(fn.stackSize + (places[instruction.slot] + 1) * SLOT_BYTES);
     }
   }
   fn.stackSize += placeCount * SLOT_BYTES;
@@ -35,13 +35,13 @@ function findPartners(fn: MachineFunction, slotCount: number): number[][] {
   const partners = Array.from({ length: slotCount }, (): number[] => []);
   for (const { instructions } of fn.blocks) {
     for (let i = 1; i < instructions.length; i++) {
-      const from = instructions[i - 1]!;
-      const to = instructions[i]!;
+      const from = instructions[i - 1];
+      const to = instructions[i];
       if (from.slot === undefined || to.slot === undefined) continue;
-      if (!(effects[from.opcode]! & Effect.writesDst) || effects[to.opcode]! & Effect.writesDst) continue;
+      if (!(effects[from.opcode] & Effect.writesDst) || effects[to.opcode] & Effect.writesDst) continue;
       if (from.dst !== to.src) continue;
-      partners[from.slot]!.push(to.slot);
-      partners[to.slot]!.push(from.slot);
+      partners[from.slot].push(to.slot);
+      partners[to.slot].push(from.slot);
     }
   }
   return partners;
@@ -57,21 +57,21 @@ function findConflicts(fn: MachineFunction, slotCount: number): Set<number>[] {
   const scan = (final: boolean): boolean => {
     let changed = false;
     for (let b = blocks.length - 1; b >= 0; b--) {
-      const block = blocks[b]!;
+      const block = blocks[b];
       live.fill(0);
-      for (const next of successorsOf(block)) liveIn.get(next)!.forEach((word, w) => (live[w]! |= word));
+      for (const next of successorsOf(block)) liveIn.get(next)!.forEach((word, w) => (live[w] |= word));
       for (let i = block.instructions.length - 1; i >= 0; i--) {
-        const { slot, opcode } = block.instructions[i]!;
+        const { slot, opcode } = block.instructions[i];
         if (slot === undefined) continue;
         const word = slot >>> 5;
         const bit = 1 << (slot & 31);
-        if (effects[opcode]! & Effect.writesDst) live[word]! |= bit;
+        if (effects[opcode] & Effect.writesDst) live[word] |= bit;
         else {
-          live[word]! &= ~bit;
+          live[word] &= ~bit;
           if (final) {
             forEachBit(live, 0, words, (other) => {
-              conflicts[slot]!.add(other);
-              conflicts[other]!.add(slot);
+              conflicts[slot].add(other);
+              conflicts[other].add(slot);
             });
           }
         }

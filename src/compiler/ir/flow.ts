@@ -30,7 +30,7 @@ export function analyseFlow(fn: IrFunction): Flow {
   });
   const predecessors: number[][] = order.map(() => []);
   order.forEach((block, i) => {
-    for (const edge of edgesOf(block.terminator)) predecessors[index[edge.block.id]!]!.push(i);
+    for (const edge of edgesOf(block.terminator)) predecessors[index[edge.block.id]].push(i);
   });
 
   const dominator = new Int32Array(count).fill(-1);
@@ -39,7 +39,7 @@ export function analyseFlow(fn: IrFunction): Flow {
     changed = false;
     for (let b = 1; b < count; b++) {
       let common = -1;
-      for (const p of predecessors[b]!) {
+      for (const p of predecessors[b]) {
         if (dominator[p] === -1) continue;
         let a = p;
         let c = common === -1 ? p : common;
@@ -57,7 +57,7 @@ export function analyseFlow(fn: IrFunction): Flow {
   }
 
   const dominated: number[][] = order.map(() => []);
-  for (let b = 1; b < count; b++) dominated[dominator[b]!]!.push(b);
+  for (let b = 1; b < count; b++) dominated[dominator[b]].push(b);
   const enter = new Uint32Array(count);
   const leave = new Uint32Array(count);
   let clock = 0;
@@ -70,24 +70,24 @@ export function analyseFlow(fn: IrFunction): Flow {
     }
     enter[b] = ++clock;
     stack.push(~b);
-    for (const child of dominated[b]!) stack.push(child);
+    for (const child of dominated[b]) stack.push(child);
   }
-  const dominates = (a: number, b: number): boolean => enter[a]! <= enter[b]! && leave[a]! >= leave[b]!;
+  const dominates = (a: number, b: number): boolean => enter[a] <= enter[b] && leave[a] >= leave[b];
 
   const loopDepth = new Uint16Array(count);
   for (let header = 0; header < count; header++) {
-    const latches = predecessors[header]!.filter((p) => dominates(header, p));
+    const latches = predecessors[header].filter((p) => dominates(header, p));
     if (latches.length === 0) continue;
     const body = new Set([header, ...latches]);
     const work = latches.filter((latch) => latch !== header);
     while (work.length > 0) {
-      for (const p of predecessors[work.pop()!]!) {
+      for (const p of predecessors[work.pop()!]) {
         if (body.has(p)) continue;
         body.add(p);
         work.push(p);
       }
     }
-    for (const b of body) loopDepth[b]!++;
+    for (const b of body) loopDepth[b]++;
   }
   return { order, index, predecessors, dominator, dominated, loopDepth, dominates };
 }

@@ -23,7 +23,7 @@ export function interpret(fn: IrFunction, machine: Machine, maxBlocks = 100_000)
   };
   const follow = (edge: Edge): Block => {
     const args = edge.args.map(valueOf);
-    edge.block.parameters.forEach((parameter, i) => values.set(parameter, args[i]!));
+    edge.block.parameters.forEach((parameter, i) => values.set(parameter, args[i]));
     return edge.block;
   };
   let block = fn.entry;

@@ -45,6 +45,11 @@ export type Op =
       readonly base: Value;
       readonly offset: number;
       readonly field?: KernelField;
+      /**
+       * Loaded anew each time and never merged with another load: the verifier keeps what it learns about the value from
+       * comparisons to this one load, so that a loop does not leave a trail of different states behind.
+       */
+      readonly fresh?: true;
     }
   | {
       readonly op: "store";

@@ -56,7 +56,7 @@ export function verify(fn: IrFunction): void {
     if (!block.terminator) fail(`block${block.id} has no terminator`);
   });
   if (fn.entry.parameters.length > 0) fail("the entry has parameters");
-  if (flow.predecessors[0]!.length > 0) fail("the entry has predecessors");
+  if (flow.predecessors[0].length > 0) fail("the entry has predecessors");
 
   flow.order.forEach((block, b) => {
     const use = (value: Value, at: number, user: string): void => {
@@ -64,7 +64,7 @@ export function verify(fn: IrFunction): void {
       const home = definedIn[value.id];
       if (home === undefined || home === -1 || object[value.id] !== value)
         fail(`${user} uses v${value.id}, not defined`);
-      const before = home === b ? position[value.id]! < at : flow.dominates(home!, b);
+      const before = home === b ? position[value.id] < at : flow.dominates(home, b);
       if (!before) fail(`${user} uses v${value.id}, whose definition does not dominate it`);
     };
     block.values.forEach((value, at) => {
@@ -78,7 +78,7 @@ export function verify(fn: IrFunction): void {
     const problem = checkTerminator(terminator);
     if (problem) fail(`${user}: ${problem}`);
     for (const edge of edgesOf(terminator)) {
-      for (let i = 0; i < edge.args.length; i++) use(edge.args[i]!, block.values.length, user);
+      for (let i = 0; i < edge.args.length; i++) use(edge.args[i], block.values.length, user);
       const mismatch = checkEdge(edge);
       if (mismatch) fail(`${user}: ${mismatch}`);
     }
@@ -91,7 +91,7 @@ function checkEdge(edge: Edge): string | undefined {
     return `block${id} takes ${parameters.length} arguments, not ${edge.args.length}`;
   }
   for (const [i, arg] of edge.args.entries()) {
-    const want = parameters[i]!.type;
+    const want = parameters[i].type;
     if (!assignable(arg.type, want)) return `v${arg.id} is ${printType(arg.type)}, block${id} wants ${printType(want)}`;
   }
   return undefined;

@@ -149,7 +149,7 @@ export function replaceValues(fn: IrFunction, f: (value: Value) => Value): void 
     if (!block.terminator) continue;
     block.terminator = mapTerminatorOperands(block.terminator, f);
     for (const edge of edgesOf(block.terminator)) {
-      for (let i = 0; i < edge.args.length; i++) edge.args[i] = f(edge.args[i]!);
+      for (let i = 0; i < edge.args.length; i++) edge.args[i] = f(edge.args[i]);
     }
   }
 }
@@ -173,7 +173,7 @@ export function blockCount(fn: IrFunction): number {
 export function countUses(fn: IrFunction): Uint32Array {
   const uses = new Uint32Array(valueCount(fn));
   const count = (value: Value): void => {
-    uses[value.id]!++;
+    uses[value.id]++;
   };
   for (const block of fn.blocks) {
     for (const value of block.values) forEachOperand(value.op, count);
@@ -190,7 +190,7 @@ export function hasSideEffect(op: Op): boolean {
 
 /** Whether two edges lead to the same block with the same arguments. */
 export function sameEdge(a: Edge, b: Edge): boolean {
-  return a.block === b.block && a.args.every((arg, i) => sameValue(arg, b.args[i]!));
+  return a.block === b.block && a.args.every((arg, i) => sameValue(arg, b.args[i]));
 }
 
 /** Whether two values are one, or constants that equal each other. */

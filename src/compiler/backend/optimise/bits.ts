@@ -58,7 +58,7 @@ function bitsOfBinary(value: Value, of: (operand: Value) => bigint, full: bigint
       return bounded(of(left) + of(right), full);
     case "mul": {
       const factors = [of(left), of(right)];
-      return factors.every((factor) => factor <= MAX_FACTOR) ? bounded(factors[0]! * factors[1]!, full) : full;
+      return factors.every((factor) => factor <= MAX_FACTOR) ? bounded(factors[0] * factors[1], full) : full;
     }
     case "ashr":
     case "div":

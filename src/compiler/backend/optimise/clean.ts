@@ -60,7 +60,7 @@ function simplifyParameters(fn: IrFunction): boolean {
     for (const block of fn.blocks) {
       block.parameters.forEach((parameter, i) => {
         if (replacement.has(parameter)) return;
-        const args = incoming.get(block)!.map(({ edge }) => resolve(edge.args[i]!));
+        const args = incoming.get(block)!.map(({ edge }) => resolve(edge.args[i]));
         const others = args.filter((arg) => arg !== parameter);
         const [first] = others;
         if (!first || !others.every((arg) => sameValue(arg, first))) return;
@@ -111,7 +111,7 @@ class Threading {
   }
 
   run(): boolean {
-    for (const block of [...this.#fn.blocks]) {
+    for (const block of this.#fn.blocks.slice()) {
       const { terminator } = block;
       for (const edge of edgesOf(terminator)) for (let hops = 0; hops < MAX_HOPS && this.#advance(block, edge);) hops++;
       if (terminator?.op === "branch" && sameEdge(terminator.then, terminator.otherwise)) {
@@ -128,7 +128,7 @@ class Threading {
     if (this.#escapes[block.id] || !block.values.every(isConstant)) return false;
     const substitute = (value: Value): Value => {
       const index = block.parameters.indexOf(value);
-      return index === -1 ? value : edge.args[index]!;
+      return index === -1 ? value : edge.args[index];
     };
     const { terminator } = block;
     let next: Edge | undefined;
@@ -182,7 +182,7 @@ class Threading {
     if (end?.op !== "return" || target.values.length > 0) return;
     const index = target.parameters.indexOf(end.value);
     if (index === -1) return;
-    block.terminator = { op: "return", value: args[index]! };
+    block.terminator = { op: "return", value: args[index] };
     this.#changed = true;
   }
 }
@@ -193,7 +193,7 @@ function findEscapes(fn: IrFunction, count: number): Uint8Array {
   for (const block of fn.blocks) for (const value of [...block.parameters, ...block.values]) home[value.id] = block;
   for (const block of fn.blocks) {
     const use = (value: Value): void => {
-      if (home[value.id] !== block) escapes[home[value.id]!.id] = 1;
+      if (home[value.id] !== block) escapes[home[value.id].id] = 1;
     };
     for (const value of block.values) forEachOperand(value.op, use);
     forEachTerminatorOperand(block.terminator, use);
@@ -221,7 +221,7 @@ function mergeBlocks(fn: IrFunction): boolean {
     while (block.terminator?.op === "jump") {
       const { block: next, args } = block.terminator.to;
       if (next === block || next === fn.entry || incoming.get(next)!.length !== 1) break;
-      next.parameters.forEach((parameter, i) => replacement.set(parameter, args[i]!));
+      next.parameters.forEach((parameter, i) => replacement.set(parameter, args[i]));
       block.values.push(...next.values);
       block.terminator = next.terminator;
       if (next.terminatorPosition) block.terminatorPosition = next.terminatorPosition;

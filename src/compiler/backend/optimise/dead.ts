@@ -18,7 +18,7 @@ export function removeDead(fn: IrFunction): boolean {
     forEachTerminatorOperand(block.terminator, need);
     for (const edge of edgesOf(block.terminator)) {
       edge.args.forEach((arg, i) => {
-        const parameter = edge.block.parameters[i]!;
+        const parameter = edge.block.parameters[i];
         const args = passed.get(parameter);
         if (args) args.push(arg);
         else passed.set(parameter, [arg]);
@@ -35,7 +35,7 @@ export function removeDead(fn: IrFunction): boolean {
   const isLive = (value: Value): boolean => live[value.id] === 1;
   for (const block of fn.blocks) {
     for (const edge of edgesOf(block.terminator)) {
-      edge.args = edge.args.filter((_, i) => isLive(edge.block.parameters[i]!));
+      edge.args = edge.args.filter((_, i) => isLive(edge.block.parameters[i]));
     }
   }
   for (const block of fn.blocks) {

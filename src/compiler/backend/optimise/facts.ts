@@ -62,9 +62,9 @@ export class Facts {
 
   /** Whether the verifier has learnt something about `value` between the blocks `from` and `to`. */
   isRefinedBetween(value: Value, from: number, to: number): boolean {
-    const { dominates } = this.#flow;
+    const flow = this.#flow;
     const blocks = this.#refined.get(value.id);
-    return blocks?.some((block) => block !== from && dominates(from, block) && dominates(block, to)) ?? false;
+    return blocks?.some((block) => block !== from && flow.dominates(from, block) && flow.dominates(block, to)) ?? false;
   }
 
   #noteRefined(value: Value, block: number): void {
@@ -92,9 +92,15 @@ function keyOf(fn: CompareFn, left: Value, right: Value): { key: string; flipped
   return { key: `${flipped ? negated[fn]! : fn},${left.id},${other}`, flipped };
 }
 
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}
+
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
 function narrow({ low, high }: Interval, fn: CompareFn, constant: bigint): Interval | undefined {
-  const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
-  const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
   let next: Interval;
   switch (fn) {
     case "eq":

@@ -44,9 +44,9 @@ export class MemoryState {
 
   enter(block: number): void {
     if (block === 0) return;
-    const dominator = this.#flow.dominator[block]!;
+    const dominator = this.#flow.dominator[block];
     this.#writes.length = this.#timeAtEnd[dominator]!;
-    const predecessors = this.#flow.predecessors[block]!;
+    const predecessors = this.#flow.predecessors[block];
     if (predecessors.length > 1 || predecessors[0] !== dominator) this.#addWritesBetween(dominator, block);
   }
 
@@ -60,7 +60,7 @@ export class MemoryState {
     const known = this.#known.get(keyOf(place));
     if (!known || !this.#flow.dominates(known.block, block)) return undefined;
     if (this.#writes.length - known.time > MAX_WRITES) return undefined;
-    for (let i = known.time; i < this.#writes.length; i++) if (mayChange(this.#writes[i]!, place)) return undefined;
+    for (let i = known.time; i < this.#writes.length; i++) if (mayChange(this.#writes[i], place)) return undefined;
     return known.value;
   }
 
@@ -80,11 +80,11 @@ export class MemoryState {
     const seen = new Set<number>([dominator]);
     const work = [block];
     while (work.length > 0) {
-      for (const p of predecessors[work.pop()!]!) {
+      for (const p of predecessors[work.pop()!]) {
         if (seen.has(p)) continue;
         seen.add(p);
         work.push(p);
-        for (const { op } of order[p]!.values) this.write(op);
+        for (const { op } of order[p].values) this.write(op);
       }
       if (seen.size > MAX_REGION) {
         this.#writes.push("packet");

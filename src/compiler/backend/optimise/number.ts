@@ -58,8 +58,8 @@ class Numbering implements Rewriter {
     const stack = [0];
     while (stack.length > 0) {
       const b = stack.pop()!;
-      this.#visit(this.#flow.order[b]!, b);
-      stack.push(...this.#flow.dominated[b]!);
+      this.#visit(this.#flow.order[b], b);
+      stack.push(...this.#flow.dominated[b]);
     }
     for (const block of this.#flow.order) {
       for (const edge of edgesOf(block.terminator)) edge.args = edge.args.map((arg) => this.#resolve(arg));
@@ -101,9 +101,9 @@ class Numbering implements Rewriter {
 
   /** What the way into the block says. */
   #learn(block: Block, b: number): void {
-    const predecessors = this.#flow.predecessors[b]!;
+    const predecessors = this.#flow.predecessors[b];
     if (predecessors.length !== 1) return;
-    const end = this.#flow.order[predecessors[0]!]!.terminator!;
+    const end = this.#flow.order[predecessors[0]].terminator!;
     if (end.op === "branch") this.#facts.assume(end.fn, end.left, end.right, end.then.block === block, b);
     if (end.op === "check" && end.ok.block === block) this.#facts.assumeChecked(end.base, end.end, end.size, b);
   }
@@ -117,7 +117,7 @@ class Numbering implements Rewriter {
       op = simpler;
       this.#changed = true;
     }
-    if (op.op === "load") {
+    if (op.op === "load" && !op.fresh) {
       const known = this.#forward(op, type);
       if (known) return known;
     }
@@ -132,7 +132,7 @@ class Numbering implements Rewriter {
     this.#home[value.id] = this.#block;
     if (key !== undefined) this.#leaders.set(key, value);
     this.#memory.write(op);
-    if (op.op === "load") this.#memory.remember(op, value, this.#block);
+    if (op.op === "load" && !op.fresh) this.#memory.remember(op, value, this.#block);
     if (op.op === "store") this.#memory.remember(op, op.value, this.#block);
     return value;
   }
@@ -152,7 +152,7 @@ class Numbering implements Rewriter {
 
   /** Whether an equal value can stand in here; not if it was made before a comparison bounded what it is made of. */
   #mayReplace(leader: Value, op: Op, original: Value | undefined): boolean {
-    const home = this.#home[leader.id]!;
+    const home = this.#home[leader.id];
     if (home === this.#block) return true;
     if (!this.#flow.dominates(home, this.#block)) return false;
     if (!original || !this.#addressing[original.id]) return true;

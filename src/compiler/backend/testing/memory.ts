@@ -1,4 +1,4 @@
-/** A flat memory with a context, a packet and a map in it, for the IR interpreter and for whatever runs emitted code. */
+/** A flat memory with a context, a packet and a map in it, for the IR interpreter. */
 import type { Machine } from "../../ir/interpret.ts";
 import { DATA_END_OFFSET, DATA_OFFSET, MAP_BYTES, PACKET_BYTES } from "./generate.ts";
 import { Random } from "./random.ts";
@@ -6,7 +6,7 @@ import { Random } from "./random.ts";
 const CONTEXT_BYTES = 192;
 const STACK_BYTES = 1024;
 
-export const Address = { context: 0x10000, packet: 0x20000, map: 0x30000, stack: 0x40000 } as const;
+const Address = { context: 0x10000, packet: 0x20000, map: 0x30000, stack: 0x40000 } as const;
 
 /** Contents depend on `seed` alone. */
 export class FlatMemory implements Machine {

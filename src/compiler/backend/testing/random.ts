@@ -18,7 +18,7 @@ export class Random {
   }
 
   pick<T>(from: readonly T[]): T {
-    return from[this.below(from.length)]!;
+    return from[this.below(from.length)];
   }
 
   chance(percent: number): boolean {
