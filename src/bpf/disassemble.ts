@@ -108,7 +108,7 @@ function jump(instruction: Instruction, label: string | undefined): string {
 
 function atomic(instruction: Instruction): string {
   const { opcode, dst, src, imm } = instruction;
-  const bytes = bytesOfSizeCode[opcode & 0x18]!;
+  const bytes = bytesOfSizeCode[opcode & 0x18];
   const value = `${bytes === 4 ? "w" : "r"}${src}`;
   const memory = pointer(`u${bytes * 8}`, dst, instruction);
   const address = memory.slice(1);
@@ -173,9 +173,9 @@ export function disassemble(instructions: readonly Instruction[], options: Listi
   const known = new Set(starts);
   const targets = new Set<number>();
   const target = (index: number): number | undefined => {
-    const distance = jumpDistance(instructions[index]!);
+    const distance = jumpDistance(instructions[index]);
     if (distance === undefined) return undefined;
-    const slot = starts[index + 1]! + distance;
+    const slot = starts[index + 1] + distance;
     return known.has(slot) ? slot : undefined;
   };
   instructions.forEach((_, index) => {
@@ -186,7 +186,7 @@ export function disassemble(instructions: readonly Instruction[], options: Listi
   const lines: string[] = [];
   let shown = "";
   instructions.forEach((instruction, index) => {
-    const slot = starts[index]!;
+    const slot = starts[index];
     if (targets.has(slot)) lines.push(`L${slot}:`);
     const { position } = instruction;
     if (options.source && position) {
@@ -198,7 +198,7 @@ export function disassemble(instructions: readonly Instruction[], options: Listi
     const text = disassembleInstruction(instruction, to === undefined ? undefined : `L${to}`);
     lines.push(`${String(slot).padStart(width + 2)}: ${text}`);
   });
-  const end = starts[starts.length - 1]!;
+  const end = starts[starts.length - 1];
   if (targets.has(end)) lines.push(`L${end}:`);
   return lines.map((line) => `${line}\n`).join("");
 }

@@ -34,7 +34,7 @@ export function slots(instructions: readonly Instruction[]): number {
 /** The slot at which each instruction begins, and at the end the number of slots. */
 export function slotIndex(instructions: readonly Instruction[]): number[] {
   const index = [0];
-  for (const instruction of instructions) index.push(index[index.length - 1]! + slotsOf(instruction));
+  for (const instruction of instructions) index.push(index[index.length - 1] + slotsOf(instruction));
   return index;
 }
 

@@ -31,7 +31,7 @@ function functionStarts(spec: ProgramSpec, starts: readonly number[]): number[] 
   const found = new Set([0]);
   spec.instructions.forEach(({ opcode, src, imm }, index) => {
     const isCall = opcode === (InstructionClass.jump64 | Control.call) && src === CallSource.function;
-    if (isCall) found.add(starts[index + 1]! + imm);
+    if (isCall) found.add(starts[index + 1] + imm);
   });
   return [...found].sort((a, b) => a - b);
 }
@@ -110,7 +110,7 @@ function lines(
   if (!instructions.some((instruction) => instruction.position)) return records;
   let last: SourcePosition | undefined;
   instructions.forEach((instruction, index) => {
-    const slot = starts[index]!;
+    const slot = starts[index];
     const isStart = functions.has(slot);
     const position =
       instruction.position ??

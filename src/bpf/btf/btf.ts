@@ -78,7 +78,7 @@ export class Btf {
 
   /** The kind of a type. */
   kindOf(id: number): BtfKindName {
-    return id === 0 ? "void" : kindNames[this.kindAt(this.start(id))]!;
+    return id === 0 ? "void" : kindNames[this.kindAt(this.start(id))];
   }
 
   /** The name of a type; empty for an anonymous one. */
@@ -123,11 +123,11 @@ export class Btf {
     for (const step of path.split(".")) {
       const match = /^(\w+)((?:\[\d+\])*)$/.exec(step);
       if (!match) throw new BtfError(`${path} is no path of members`);
-      const found = this.member(type, match[1]!, 0);
+      const found = this.member(type, match[1], 0);
       if (!found) throw new BtfError(`${name} has no member ${path}`);
       bits += found.bitOffset;
       ({ type, bitSize } = found);
-      for (const [, index] of match[2]!.matchAll(/\[(\d+)\]/g)) {
+      for (const [, index] of match[2].matchAll(/\[(\d+)\]/g)) {
         const array = this.type(this.skipModifiers(type));
         if (array.kind !== "array" || Number(index) >= array.length)
           throw new BtfError(`${name} has no element ${path}`);
@@ -302,7 +302,7 @@ export class Btf {
   private indexKind(kind: number): Map<string, number> {
     const names = new Map<string, number>();
     for (let id = 1; id < this.starts.length; id++) {
-      const start = this.starts[id]!;
+      const start = this.starts[id];
       if (this.kindAt(start) !== kind) continue;
       const offset = this.view.getUint32(start, true);
       if (offset === 0) continue;

@@ -48,7 +48,7 @@ export class Random {
     return this.next() % limit;
   }
   pick<T>(choices: readonly T[]): T {
-    return choices[this.below(choices.length)]!;
+    return choices[this.below(choices.length)];
   }
 }
 

@@ -53,7 +53,7 @@ function reference(name: string, a: bigint, b: bigint, bits: number): bigint {
     mov16: () => BigInt.asIntN(16, b),
     mov32: () => BigInt.asIntN(32, b),
   };
-  return BigInt.asUintN(bits, results[name]!());
+  return BigInt.asUintN(bits, results[name]());
 }
 
 const special: Record<string, [number, number]> = {

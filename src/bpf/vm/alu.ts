@@ -30,53 +30,53 @@ export function alu64(registers: Registers, op: number, dst: number, src: number
         halves[d + 1] = halves[s + 1]!;
         halves[d] = halves[s]!;
       } else {
-        const value = (halves[s]! << (32 - offset)) >> (32 - offset);
+        const value = (halves[s] << (32 - offset)) >> (32 - offset);
         halves[d] = value;
         halves[d + 1] = value >> 31;
       }
       return true;
     case AluOp.add: {
-      const sum = halves[d]! + halves[s]!;
-      halves[d + 1] = halves[d + 1]! + halves[s + 1]! + (sum > 0xffff_ffff ? 1 : 0);
+      const sum = halves[d] + halves[s];
+      halves[d + 1] = halves[d + 1] + halves[s + 1] + (sum > 0xffff_ffff ? 1 : 0);
       halves[d] = sum;
       return true;
     }
     case AluOp.sub: {
-      const difference = halves[d]! - halves[s]!;
-      halves[d + 1] = halves[d + 1]! - halves[s + 1]! - (difference < 0 ? 1 : 0);
+      const difference = halves[d] - halves[s];
+      halves[d + 1] = halves[d + 1] - halves[s + 1] - (difference < 0 ? 1 : 0);
       halves[d] = difference;
       return true;
     }
     case AluOp.and:
-      halves[d + 1] = halves[d + 1]! & halves[s + 1]!;
-      halves[d] = halves[d]! & halves[s]!;
+      halves[d + 1] = halves[d + 1] & halves[s + 1];
+      halves[d] = halves[d] & halves[s];
       return true;
     case AluOp.or:
-      halves[d + 1] = halves[d + 1]! | halves[s + 1]!;
-      halves[d] = halves[d]! | halves[s]!;
+      halves[d + 1] = halves[d + 1] | halves[s + 1];
+      halves[d] = halves[d] | halves[s];
       return true;
     case AluOp.xor:
-      halves[d + 1] = halves[d + 1]! ^ halves[s + 1]!;
-      halves[d] = halves[d]! ^ halves[s]!;
+      halves[d + 1] = halves[d + 1] ^ halves[s + 1];
+      halves[d] = halves[d] ^ halves[s];
       return true;
     case AluOp.shl:
-      wide[dst] = wide[dst]! << BigInt(halves[s]! & 63);
+      wide[dst] = wide[dst] << BigInt(halves[s] & 63);
       return true;
     case AluOp.lshr:
-      wide[dst] = wide[dst]! >> BigInt(halves[s]! & 63);
+      wide[dst] = wide[dst] >> BigInt(halves[s] & 63);
       return true;
     case AluOp.ashr:
-      wide[dst] = BigInt.asIntN(64, wide[dst]!) >> BigInt(halves[s]! & 63);
+      wide[dst] = BigInt.asIntN(64, wide[dst]) >> BigInt(halves[s] & 63);
       return true;
     case AluOp.mul:
-      wide[dst] = wide[dst]! * wide[src]!;
+      wide[dst] = wide[dst] * wide[src];
       return true;
     case AluOp.div:
     case AluOp.mod:
       divide64(registers, op, dst, src, offset === 1);
       return true;
     case AluOp.neg:
-      wide[dst] = -wide[dst]!;
+      wide[dst] = -wide[dst];
       return true;
     default:
       return false;
@@ -85,8 +85,8 @@ export function alu64(registers: Registers, op: number, dst: number, src: number
 
 /** x / 0 is 0 and x % 0 is x; the one signed quotient that overflows wraps. */
 function divide64({ wide }: Registers, op: number, dst: number, src: number, signed: boolean): void {
-  const divisor = signed ? BigInt.asIntN(64, wide[src]!) : wide[src]!;
-  const dividend = signed ? BigInt.asIntN(64, wide[dst]!) : wide[dst]!;
+  const divisor = signed ? BigInt.asIntN(64, wide[src]) : wide[src];
+  const dividend = signed ? BigInt.asIntN(64, wide[dst]) : wide[dst];
   if (divisor === 0n) {
     if (op === AluOp.div) wide[dst] = 0n;
   } else {
@@ -97,8 +97,8 @@ function divide64({ wide }: Registers, op: number, dst: number, src: number, sig
 /** `dst = dst op src` on the low halves; the high half becomes zero. False: no such operation. */
 export function alu32({ halves }: Registers, op: number, dst: number, src: number, offset: number): boolean {
   const d = dst << 1;
-  const left = halves[d]!;
-  const right = halves[src << 1]!;
+  const left = halves[d];
+  const right = halves[src << 1];
   let result: number;
   switch (op) {
     case AluOp.mov:
@@ -162,8 +162,8 @@ function swap32(value: number): number {
 /** Reverses (or only cuts off) the low `bits` of `dst`; the bits above become zero. False: no such width. */
 export function swapBytes({ halves }: Registers, dst: number, bits: number, reverse: boolean): boolean {
   const d = dst << 1;
-  const low = halves[d]!;
-  const high = halves[d + 1]!;
+  const low = halves[d];
+  const high = halves[d + 1];
   if (bits === 64) {
     if (!reverse) return true;
     halves[d] = swap32(high);
@@ -185,11 +185,11 @@ export function compare(
   src: number,
   narrow: boolean,
 ): boolean | undefined {
-  const left = halves[dst << 1]!;
-  const right = halves[src << 1]!;
+  const left = halves[dst << 1];
+  const right = halves[src << 1];
   // The high halves decide unless they are equal, which they are at 32 bits.
-  const leftHigh = narrow ? 0 : halves[(dst << 1) + 1]!;
-  const rightHigh = narrow ? 0 : halves[(src << 1) + 1]!;
+  const leftHigh = narrow ? 0 : halves[(dst << 1) + 1];
+  const rightHigh = narrow ? 0 : halves[(src << 1) + 1];
   switch (op) {
     case JumpOp.eq:
       return left === right && leftHigh === rightHigh;

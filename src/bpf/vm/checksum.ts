@@ -23,7 +23,7 @@ export function fold(sum: number): number {
 export function sumBytes(bytes: Uint8Array, seed: number): number {
   let sum = seed;
   for (let i = 0; i < bytes.length; i += 4) {
-    const word = bytes[i]! | ((bytes[i + 1] ?? 0) << 8) | ((bytes[i + 2] ?? 0) << 16) | ((bytes[i + 3] ?? 0) << 24);
+    const word = bytes[i] | ((bytes[i + 1] ?? 0) << 8) | ((bytes[i + 2] ?? 0) << 16) | ((bytes[i + 3] ?? 0) << 24);
     sum = sumAdd(sum, word >>> 0);
   }
   return sum;

@@ -78,7 +78,7 @@ export class Machine {
     this.registers.halves[3] = contextHigh;
     this.enterStack(0);
     this.interpret();
-    return this.registers.wide[0]!;
+    return this.registers.wide[0];
   }
 
   private interpret(): void {
@@ -91,34 +91,32 @@ export class Machine {
       if (pc < 0 || pc >= opcodes.length) throw this.program.error(pc, "instruction", "it is followed by nothing");
       if (++this.steps > this.stepLimit)
         throw this.error("steps", `the program runs for more than ${this.stepLimit} instructions`);
-      const opcode = opcodes[pc]!;
-      const dst = dsts[pc]!;
-      const offset = offsets[pc]!;
+      const opcode = opcodes[pc];
+      const dst = dsts[pc];
+      const offset = offsets[pc];
       const kind = opcode & 7;
-      let src = srcs[pc]!;
+      let src = srcs[pc];
       let done: boolean | undefined = true;
       if (kind >= InstructionClass.alu32) {
         if ((opcode & Source.reg) === 0) {
           src = OPERAND;
           halves[OPERAND << 1] = immediates[pc]!;
-          halves[(OPERAND << 1) + 1] = immediates[pc]! >> 31;
+          halves[(OPERAND << 1) + 1] = immediates[pc] >> 31;
         }
         const op = opcode & 0xf0;
         if (kind === InstructionClass.alu64) {
           done =
-            op === AluOp.end
-              ? swapBytes(registers, dst, immediates[pc]!, true)
-              : alu64(registers, op, dst, src, offset);
+            op === AluOp.end ? swapBytes(registers, dst, immediates[pc], true) : alu64(registers, op, dst, src, offset);
         } else if (kind === InstructionClass.alu32) {
           done =
             op === AluOp.end
-              ? swapBytes(registers, dst, immediates[pc]!, (opcode & Source.reg) !== 0)
+              ? swapBytes(registers, dst, immediates[pc], (opcode & Source.reg) !== 0)
               : alu32(registers, op, dst, src, offset);
         } else if (op === Control.always) {
-          this.pc = pc + 1 + (kind === InstructionClass.jump64 ? offset : immediates[pc]!);
+          this.pc = pc + 1 + (kind === InstructionClass.jump64 ? offset : immediates[pc]);
           continue;
         } else if (opcode === (InstructionClass.jump64 | Control.call)) {
-          this.call(srcs[pc]!, immediates[pc]!);
+          this.call(srcs[pc], immediates[pc]);
           continue;
         } else if (opcode === (InstructionClass.jump64 | Control.exit)) {
           if (this.leave()) return;
@@ -135,7 +133,7 @@ export class Machine {
         this.pc = pc + 2;
         continue;
       } else {
-        done = this.memoryInstruction(opcode, dst, src, offset, immediates[pc]!);
+        done = this.memoryInstruction(opcode, dst, src, offset, immediates[pc]);
       }
       if (!done) throw this.error("instruction", "there is no such instruction");
       this.pc = pc + 1;
@@ -150,7 +148,7 @@ export class Machine {
       halves[dst << 1] = immediates[this.pc]!;
       halves[(dst << 1) + 1] = immediates[this.pc + 1]!;
     } else if (src === WideSource.mapValue) {
-      halves[dst << 1] = REGION_BASE + immediates[this.pc + 1]!;
+      halves[dst << 1] = REGION_BASE + immediates[this.pc + 1];
       halves[(dst << 1) + 1] = (map as ArrayMap).at(0)!.highIn(this.space);
     } else {
       let handle = this.handleOf.get(map);
@@ -164,7 +162,7 @@ export class Machine {
   }
 
   private memoryInstruction(opcode: number, dst: number, src: number, offset: number, imm: number): boolean {
-    const size = bytesOfSizeCode[opcode & 0x18]!;
+    const size = bytesOfSizeCode[opcode & 0x18];
     const mode = opcode & 0xe0;
     switch (opcode & 7) {
       case InstructionClass.ldx:
@@ -177,7 +175,7 @@ export class Machine {
       case InstructionClass.stx: {
         if (mode === Mode.atomic) return this.atomic(size, dst, src, offset, imm);
         const { halves } = this.registers;
-        this.store(size, dst, offset, halves[src << 1]!, halves[(src << 1) + 1]!);
+        this.store(size, dst, offset, halves[src << 1], halves[(src << 1) + 1]);
         return mode === Mode.mem;
       }
       default:
@@ -187,8 +185,8 @@ export class Machine {
 
   private load(size: number, dst: number, base: number, offset: number): void {
     const { halves } = this.registers;
-    const at = halves[base << 1]! + offset - REGION_BASE;
-    const from = this.reach(halves[(base << 1) + 1]!, at, size, false);
+    const at = halves[base << 1] + offset - REGION_BASE;
+    const from = this.reach(halves[(base << 1) + 1], at, size, false);
     let low: number;
     let high = 0;
     if (from.access) {
@@ -207,8 +205,8 @@ export class Machine {
 
   private store(size: number, base: number, offset: number, low: number, high: number): void {
     const { halves } = this.registers;
-    const at = halves[base << 1]! + offset - REGION_BASE;
-    const to = this.reach(halves[(base << 1) + 1]!, at, size, true);
+    const at = halves[base << 1] + offset - REGION_BASE;
+    const to = this.reach(halves[(base << 1) + 1], at, size, true);
     if (to.access) {
       to.access.store(at, size, low, high);
     } else if (size === 1) {
@@ -224,12 +222,12 @@ export class Machine {
   private atomic(size: number, base: number, src: number, offset: number, operation: number): boolean {
     const { halves, wide } = this.registers;
     if (size < 4) return false;
-    const at = halves[base << 1]! + offset - REGION_BASE;
-    const to = this.reach(halves[(base << 1) + 1]!, at, size, true);
+    const at = halves[base << 1] + offset - REGION_BASE;
+    const to = this.reach(halves[(base << 1) + 1], at, size, true);
     if (to.access) throw this.error("readOnly", `${to.name} has no atomic operations`);
     const mask = size === 8 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn;
     const old = size === 8 ? to.view.getBigUint64(at, true) : BigInt(to.view.getUint32(at, true));
-    const operand = wide[src]! & mask;
+    const operand = wide[src] & mask;
     let result: bigint;
     let fetchInto: number | undefined = (operation & Atomic.fetch) !== 0 ? src : undefined;
     switch (operation) {
@@ -237,7 +235,7 @@ export class Machine {
         result = operand;
         break;
       case Atomic.cmpxchg:
-        result = (wide[0]! & mask) === old ? operand : old;
+        result = (wide[0] & mask) === old ? operand : old;
         fetchInto = 0;
         break;
       case Atomic.add:
@@ -352,25 +350,25 @@ export class Machine {
 
   /** Argument 1 to 5 as an unsigned 32-bit number. */
   unsigned(argument: number): number {
-    return this.registers.halves[argument << 1]!;
+    return this.registers.halves[argument << 1];
   }
 
   /** Argument 1 to 5 as a signed 32-bit number. */
   signed(argument: number): number {
-    return this.registers.halves[argument << 1]! | 0;
+    return this.registers.halves[argument << 1] | 0;
   }
 
   /** Argument 1 to 5, all 64 bits, unsigned. */
   wide(argument: number): bigint {
-    return this.registers.wide[argument]!;
+    return this.registers.wide[argument];
   }
 
   /** The bytes argument 1 to 5 points to, themselves. No bytes need no pointer. */
   memory(argument: number, size: number, write: boolean): Uint8Array {
     if (size === 0) return new Uint8Array(0);
     const { halves } = this.registers;
-    const at = halves[argument << 1]! - REGION_BASE;
-    const found = this.reach(halves[(argument << 1) + 1]!, at, size, write);
+    const at = halves[argument << 1] - REGION_BASE;
+    const found = this.reach(halves[(argument << 1) + 1], at, size, write);
     if (found.access) throw this.error("call", `argument ${argument} points into the ${found.name}`);
     return found.bytes.subarray(at, at + size);
   }
@@ -378,7 +376,7 @@ export class Machine {
   /** The region argument 1 to 5 points to, which must be its first byte. */
   wholeRegion(argument: number): Region {
     const { halves } = this.registers;
-    const found = this.space.find(halves[(argument << 1) + 1]!);
+    const found = this.space.find(halves[(argument << 1) + 1]);
     if (!found || found.stale !== undefined || halves[argument << 1] !== REGION_BASE) {
       throw this.error("call", `argument ${argument} does not point to the beginning of anything`);
     }
@@ -388,7 +386,7 @@ export class Machine {
   /** The map argument 1 to 5 is. */
   map(argument: number): VmMap {
     const { halves } = this.registers;
-    const map = halves[(argument << 1) + 1] === MAP_HANDLES ? this.handles[halves[argument << 1]!] : undefined;
+    const map = halves[(argument << 1) + 1] === MAP_HANDLES ? this.handles[halves[argument << 1]] : undefined;
     if (!map) throw this.error("call", `argument ${argument} is no map`);
     return map;
   }

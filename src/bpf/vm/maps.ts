@@ -21,7 +21,7 @@ const UpdateFlag = { any: 0, noExist: 1, exist: 2 } as const;
 function keyText(key: Uint8Array): string {
   // One character per byte is the cheapest key a JavaScript Map can look up by content.
   let text = "";
-  for (let i = 0; i < key.length; i++) text += String.fromCharCode(key[i]!);
+  for (let i = 0; i < key.length; i++) text += String.fromCharCode(key[i]);
   return text;
 }
 
@@ -74,7 +74,7 @@ export abstract class VmMap {
 }
 
 function indexOf(key: Uint8Array): number {
-  return (key[0]! | (key[1]! << 8) | (key[2]! << 16) | (key[3]! << 24)) >>> 0;
+  return (key[0] | (key[1] << 8) | (key[2] << 16) | (key[3] << 24)) >>> 0;
 }
 
 function indexKey(index: number): Uint8Array {
@@ -140,7 +140,7 @@ export class HashMap extends VmMap {
     if (!existing && this.blocks.size >= this.spec.maxEntries) {
       if (!this.evicts) return Errno.tooBig;
       const [oldest] = this.blocks.keys();
-      this.blocks.delete(oldest!);
+      this.blocks.delete(oldest);
     }
     // As in the kernel an update replaces the element: pointers to the old value keep the old value.
     const block = new Block(`value of map ${this.spec.name}`, value.slice());
@@ -222,7 +222,7 @@ export class RingBufferMap extends OpaqueMap {
   /** Takes the submitted records out, oldest first, as a consumer does: up to the first one still reserved. */
   drain(): Uint8Array[] {
     const records: Uint8Array[] = [];
-    while (this.queue.length > 0 && this.queue[0]!.state !== "reserved") {
+    while (this.queue.length > 0 && this.queue[0].state !== "reserved") {
       const record = this.queue.shift()!;
       this.used -= record.cost;
       if (record.state === "submitted") records.push(record.bytes);

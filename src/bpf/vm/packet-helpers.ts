@@ -32,6 +32,7 @@ export interface PacketRun {
 function checksumDifference(machine: Machine): bigint | number {
   const fromSize = machine.unsigned(2);
   const toSize = machine.unsigned(4);
+  // As documented; newer kernels take any size.
   if (((fromSize | toSize) & 3) !== 0) return Errno.invalid;
   const from = machine.memory(1, fromSize, false);
   const to = machine.memory(3, toSize, false);
@@ -42,9 +43,12 @@ function checksumDifference(machine: Machine): bigint | number {
   return fold(seed);
 }
 
+function low(value: bigint, bits: number): number {
+  return Number(BigInt.asUintN(bits, value));
+}
+
 /** The checksum field after a change of `size` bytes; undefined for a size the helpers do not have. */
 function replaced(checksum: number, size: bigint, from: bigint, to: bigint): number | undefined {
-  const low = (value: bigint, bits: number) => Number(BigInt.asUintN(bits, value));
   if (size === 0n) return from === 0n ? replaceByDifference(checksum, low(to, 32)) : undefined;
   if (size === 2n) return replaceHalfWord(checksum, low(from, 16), low(to, 16));
   return size === 4n ? replaceWord(checksum, low(from, 32), low(to, 32)) : undefined;

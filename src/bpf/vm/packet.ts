@@ -47,6 +47,11 @@ export class Packet implements PacketPointers {
     return this.bytes.slice(this.start, this.finish);
   }
 
+  /** A copy of the metadata in front of the packet. */
+  metadata(): Uint8Array {
+    return this.bytes.slice(this.meta, this.start);
+  }
+
   /** Bytes of the packet, themselves, or undefined outside it. */
   slice(offset: number, length: number): Uint8Array | undefined {
     if (offset < 0 || offset + length > this.length) return undefined;

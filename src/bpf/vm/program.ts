@@ -31,18 +31,18 @@ export class Program {
     this.src = new Uint8Array(count);
     this.offsets = new Int16Array(count);
     this.immediates = new Int32Array(count);
-    this.references = new Array<VmMap | undefined>(count);
+    this.references = Array.from({ length: count }, () => undefined);
     this.indexOfSlot = new Int32Array(count);
     for (let slot = 0; slot < count; slot++) {
       this.opcodes[slot] = bytes[slot * 8]!;
-      this.dst[slot] = bytes[slot * 8 + 1]! & 0xf;
-      this.src[slot] = bytes[slot * 8 + 1]! >> 4;
+      this.dst[slot] = bytes[slot * 8 + 1] & 0xf;
+      this.src[slot] = bytes[slot * 8 + 1] >> 4;
       this.offsets[slot] = view.getInt16(slot * 8 + 2, true);
       this.immediates[slot] = view.getInt32(slot * 8 + 4, true);
     }
     const starts = slotIndex(spec.instructions);
     spec.instructions.forEach((instruction, index) => {
-      const slot = starts[index]!;
+      const slot = starts[index];
       this.indexOfSlot[slot] = index;
       if (instruction.opcode !== WIDE_LOAD) return;
       this.indexOfSlot[slot + 1] = index;

@@ -115,6 +115,7 @@ describe("Vm.runPacket()", () => {
   it("refuses frames that the kernel refuses", () => {
     const program = [alu64.mov.imm(R.r0, 0), exit()];
     expect(() => new Vm(spec(program)).runPacket(new Uint8Array(13))).toThrow(RangeError);
+    expect(() => new Vm(spec(program, "xdp")).runPacket(new Uint8Array(13))).toThrow(RangeError);
     expect(() => new Vm(spec(program, "xdp")).runPacket(new Uint8Array(3521))).toThrow(RangeError);
   });
 });

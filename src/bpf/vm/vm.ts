@@ -41,6 +41,8 @@ export interface RunResult {
 
 export interface PacketResult extends RunResult {
   readonly packet: Uint8Array;
+  /** XDP metadata, which BPF_PROG_TEST_RUN returns in front of the packet. */
+  readonly metadata: Uint8Array;
   /** Values after the run of the fields a program can write; empty for XDP. */
   readonly context: Partial<Record<SkbFieldName, bigint>>;
   readonly redirect: PacketRun["redirect"];
@@ -93,14 +95,16 @@ export class Vm {
 
   /**
    * Runs an xdp or schedCls program on an Ethernet frame. As in BPF_PROG_TEST_RUN, protocol and packet type of an skb come
-   * from the frame and the interface is number 1, unless `fields` says otherwise.
-   * @throws RangeError for a frame without an Ethernet header or (XDP) of more than 3520 bytes
+   * from the frame and the interface is number 1, unless `fields` says otherwise. Unlike there, wireLen is the frame's length,
+   * as it is in tc.
+   * @throws RangeError for a frame without an Ethernet header or (XDP) of more than 3520 bytes, which the kernel refuses too
    */
   runPacket(frame: Uint8Array, fields: PacketFields = {}): PacketResult {
     const xdp = this.program.spec.type === "xdp";
     if (!xdp && this.program.spec.type !== "schedCls") throw this.wrongType("packets");
-    if (frame.length < FrameLength.min)
+    if (frame.length < FrameLength.min) {
       throw new RangeError(`A frame has at least ${FrameLength.min} bytes, not ${frame.length}`);
+    }
     if (xdp && frame.length > FrameLength.maxXdp) {
       throw new RangeError(`A frame for XDP has at most ${FrameLength.maxXdp} bytes, not ${frame.length}`);
     }
@@ -117,6 +121,7 @@ export class Vm {
     return {
       ...result,
       packet: packet.contents(),
+      metadata: packet.metadata(),
       context: context.written(),
       redirect: run.redirect,
       clones: run.clones,
@@ -187,19 +192,18 @@ export class Vm {
 }
 
 /** Values of `enum` PACKET_* (include/uapi/linux/if_packet.h). */
-const PacketType = { host: 0, broadcast: 1, multicast: 2, otherHost: 3 } as const;
+const PacketType = { host: 0, multicast: 2, otherHost: 3 } as const;
 /** Protocols given to frames whose type field is a length (net/ethernet/eth.c, eth_type_trans). */
 const ETH_P_802_3 = 0x0001;
 const ETH_P_802_2 = 0x0004;
 
-/** What eth_type_trans makes of a frame on the loopback interface, whose address is all zero. */
+/** What eth_type_trans makes of a frame on the loopback interface, whose address and broadcast address are all zero. */
 function skbDefaults(frame: Uint8Array): ContextValues<SkbFieldName> {
   const destination = frame.subarray(0, 6);
   let pktType: number = PacketType.host;
-  if (destination.every((byte) => byte === 0xff)) pktType = PacketType.broadcast;
-  else if ((destination[0]! & 1) !== 0) pktType = PacketType.multicast;
+  if ((destination[0] & 1) !== 0) pktType = PacketType.multicast;
   else if (destination.some((byte) => byte !== 0)) pktType = PacketType.otherHost;
-  let type = (frame[12]! << 8) | frame[13]!;
+  let type = (frame[12] << 8) | frame[13];
   if (type < 0x600) type = frame[14] === 0xff && frame[15] === 0xff ? ETH_P_802_3 : ETH_P_802_2;
   const protocol = ((type & 0xff) << 8) | (type >> 8);
   return { len: frame.length, wireLen: frame.length, pktType, protocol, ifindex: 1 };
