@@ -153,7 +153,7 @@ function verifierLog(attributes: Attributes<"progLoad">): string {
 }
 
 export interface TestRunOptions {
-  /** The packet, from its Ethernet header on: at least 14 bytes. */
+  /** The packet, from its Ethernet header on: at least 14 bytes; for tc programs with the fixed IP header it announces. */
   readonly data: Uint8Array;
   /** Runs in a row on the same packet, 1 unless told; a program that changes the packet meets its own changes. */
   readonly repeat?: number;
@@ -199,7 +199,9 @@ export function testRun(program: KernelProgram, options: TestRunOptions): TestRu
       capabilities: ["CAP_BPF", "CAP_NET_ADMIN"],
       reasons: {
         ENOTSUPP: `programs of type ${program.type} cannot be run without their hook`,
-        EINVAL: "a packet needs its whole Ethernet header, must fit a page, and fields of the context must be settable",
+        EINVAL:
+          "a packet needs its whole Ethernet header, on tc also the IP header that it announces and at most about " +
+          "3700 bytes; fields of the context must be settable",
       },
     },
   );
