@@ -113,9 +113,7 @@ export function commonHelpers(
     implement(table.getPrandomU32, () => BigInt(environment.random() >>> 0)),
     implement(table.getSmpProcessorId, () => 0),
     implement(table.tracePrintk, (machine) => {
-      const format = Buffer.from(machine.memory(1, machine.unsigned(2), false))
-        .toString("latin1")
-        .replace(/\0.*$/s, "");
+      const format = new TextDecoder().decode(machine.memory(1, machine.unsigned(2), false)).replace(/\0.*$/s, "");
       const text = formatTrace(format, [machine.wide(3), machine.wide(4), machine.wide(5)]);
       trace(text);
       return text.length;
