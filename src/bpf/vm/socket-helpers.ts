@@ -1,4 +1,4 @@
-/** Helpers of sockops programs. Socket options are not acted on but recorded. */
+/** Helpers of programs that see sockets. Socket options are not acted on but recorded. */
 import { helpers as table } from "../helpers.ts";
 import type { Context, SockOpsFieldName } from "./context.ts";
 import { implement } from "./helpers.ts";
@@ -16,11 +16,13 @@ export interface SocketOptionCall {
 }
 
 export interface SocketRun {
-  readonly context: Context<SockOpsFieldName>;
+  /** Of a sockops program. */
+  readonly context?: Context<SockOpsFieldName>;
   readonly options: SocketOptionCall[];
 }
 
-export function socketHelpers(run: () => SocketRun): [number, HelperFunction][] {
+/** Helpers of sockops programs and of programs that iterate over sockets. */
+export function socketOptionHelpers(run: () => SocketRun): [number, HelperFunction][] {
   return [
     implement(table.setsockopt, (machine) => {
       const value = machine.memory(4, machine.unsigned(5), false).slice();
@@ -37,12 +39,29 @@ export function socketHelpers(run: () => SocketRun): [number, HelperFunction][] 
       target.set(known.value);
       return 0;
     }),
+  ];
+}
+
+/** What only sockops programs have. */
+export function callbackHelpers(run: () => SocketRun): [number, HelperFunction][] {
+  return [
     implement(table.sockOpsCbFlagsSet, (machine) => {
       const { context } = run();
-      if (context.get("isFullsock") === 0n) return Errno.invalid;
+      if (!context || context.get("isFullsock") === 0n) return Errno.invalid;
       const flags = machine.signed(2);
       context.set("cbFlags", flags & ALL_CALLBACK_FLAGS);
       return flags & ~ALL_CALLBACK_FLAGS;
+    }),
+  ];
+}
+
+/** What only iterators have: here every socket given to one is a TCP socket. */
+export function iteratorHelpers(): [number, HelperFunction][] {
+  return [
+    implement(table.skcToTcpSock, (machine) => {
+      const pointer = machine.wide(1);
+      if (pointer !== 0n) machine.wholeRegion(1);
+      return pointer;
     }),
   ];
 }

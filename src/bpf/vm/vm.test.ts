@@ -10,6 +10,7 @@ import {
   goto,
   jump64,
   load,
+  loadField,
   loadImm64,
   loadMap,
   loadMapValue,
@@ -269,6 +270,36 @@ describe("Vm.runSocket()", () => {
     expect(result.returnValue).toBe(443 + 0x80);
     expect(result.context.cbFlags).toBe(1n);
     expect(result.socketOptions).toEqual([{ level: 1, option: 47, value: Uint8Array.of(0x48, 0xe8, 1, 0) }]);
+  });
+});
+
+describe("Vm.runIteration()", () => {
+  const program = [
+    load(8, R.r6, R.r1, 8),
+    alu64.mov.imm(R.r0, 0),
+    jump64.eq.imm(R.r6, 0, 11),
+    loadField(4, R.r7, R.r6, "sock", "sk_mark"),
+    store(4, R.r10, -4, R.r7),
+    alu64.mov.reg(R.r1, R.r6),
+    call("skcToTcpSock"),
+    alu64.mov.reg(R.r1, R.r0),
+    alu64.mov.imm(R.r2, 1),
+    alu64.mov.imm(R.r3, 47),
+    alu64.mov.reg(R.r4, R.r10),
+    alu64.add.imm(R.r4, -4),
+    alu64.mov.imm(R.r5, 4),
+    call("setsockopt"),
+    exit(),
+  ];
+  const vm = new Vm(spec(program, "tracing"), { fieldOffset: () => 8 });
+
+  it("gives the socket's fields and records the options set on it", () => {
+    const socket = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4);
+    expect(vm.runIteration(socket).socketOptions).toEqual([{ level: 1, option: 47, value: Uint8Array.of(1, 2, 3, 4) }]);
+  });
+
+  it("ends without a socket", () => {
+    expect(vm.runIteration(undefined)).toMatchObject({ returnValue: 0, socketOptions: [] });
   });
 });
 

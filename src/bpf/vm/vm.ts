@@ -17,7 +17,16 @@ import { region, type Region } from "./memory.ts";
 import { FrameLength, Packet } from "./packet.ts";
 import { skbHelpers, xdpHelpers, type PacketRun } from "./packet-helpers.ts";
 import { Program } from "./program.ts";
-import { socketHelpers, type SocketOptionCall, type SocketRun } from "./socket-helpers.ts";
+import {
+  callbackHelpers,
+  iteratorHelpers,
+  socketOptionHelpers,
+  type SocketOptionCall,
+  type SocketRun,
+} from "./socket-helpers.ts";
+
+/** Pointers to the iteration and to the socket, and the user's number. */
+const ITERATOR_CONTEXT_SIZE = 24;
 
 /** Instructions a run may take, as many as the verifier follows. */
 const DEFAULT_STEP_LIMIT = 1_000_000;
@@ -144,6 +153,26 @@ export class Vm {
     };
   }
 
+  /**
+   * Runs an iterator over TCP sockets (`struct bpf_iter__tcp`) on one of them, or on its end. `socket` is its kernel
+   * structure, read-only to the program; which field is where in it `fieldOffset` must say as it does for the program.
+   */
+  runIteration(socket: Uint8Array | undefined): RunResult & Pick<SocketResult, "socketOptions"> {
+    if (this.program.spec.type !== "tracing") throw this.wrongType("iterations");
+    this.machine.begin();
+    const { space } = this.machine;
+    const context = new Uint8Array(ITERATOR_CONTEXT_SIZE);
+    const pointers = new DataView(context.buffer);
+    const kernelMemory = (name: string, bytes: Uint8Array) =>
+      this.machine.pointer(space.add(region(name, bytes, { writable: false })));
+    pointers.setBigUint64(0, kernelMemory("iterator", new Uint8Array(ITERATOR_CONTEXT_SIZE)), true);
+    if (socket) pointers.setBigUint64(8, kernelMemory("socket", socket), true);
+    const run: SocketRun = { options: [] };
+    this.socketRun = run;
+    const result = this.run(region("context", context, { writable: false }));
+    return { ...result, socketOptions: run.options };
+  }
+
   /** Runs a program of any type on a context of plain bytes, which it may change. */
   runContext(context: Uint8Array): RunResult {
     this.machine.begin();
@@ -178,7 +207,9 @@ export class Vm {
       case "schedCls":
         return skbHelpers(packet);
       case "sockOps":
-        return socketHelpers(socket);
+        return [...socketOptionHelpers(socket), ...callbackHelpers(socket)];
+      case "tracing":
+        return [...socketOptionHelpers(socket), ...iteratorHelpers()];
       default:
         return [];
     }
