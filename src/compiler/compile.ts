@@ -19,7 +19,8 @@ export interface CompiledChain {
   readonly layout: ChainLayout;
   /** Shared by all programs. */
   readonly maps: Readonly<Record<string, MapSpec>>;
-  readonly programs: Readonly<Partial<Record<Hook, ProgramSpec>>>;
+  /** By hook. */
+  readonly programs: Readonly<Record<string, ProgramSpec>>;
 }
 
 let previous: PolicyProgram | undefined;

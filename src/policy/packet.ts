@@ -44,7 +44,7 @@ export interface TcpOption {
   u16(offset: number): u16;
   u32(offset: number): u32;
   u64(offset: number): u64;
-  /** Overwrites the option with NOPs; the checksum is kept right. */
+  /** Overwrites the option with NOPs when the actor's turn ends; the checksum is kept right. */
   remove(): void;
 }
 

@@ -45,10 +45,8 @@ export interface ParameterType<T = unknown, Input = unknown> {
   readonly expects: string;
   readonly minimum?: bigint;
   readonly maximum?: bigint;
-  /** Turns what a person wrote into the number kept in memory; undefined when it is not of this type. Integers only. */
-  readonly read?: (input: unknown) => bigint | undefined;
-  /** For display. */
-  readonly show?: (value: bigint) => string;
+  /** What an integer measures, where a person may write more than digits; see `readRate`. */
+  readonly unit?: "bytesPerSecond";
   /** The value when a person gives none; without it the parameter must be given. */
   readonly fallback?: Input;
   /** Only for the type checker: what the policy sees, what a person gives. */
@@ -137,7 +135,8 @@ const rateUnits: readonly (readonly [RegExp, number])[] = [
   [/^bit(\/s)?$|^bps$/, 1],
 ];
 
-function readRate(input: unknown): bigint | undefined {
+/** Bytes per second of `"10mbit"`, `"2.5 Gbit/s"` or a number of bits per second; undefined when it is neither. */
+export function readRate(input: unknown): bigint | undefined {
   if (typeof input === "number" || typeof input === "bigint") return BigInt(Math.round(Number(input) / 8));
   const match = typeof input === "string" && /^\s*(\d+(?:\.\d+)?)\s*([a-z/]*)\s*$/i.exec(input);
   if (!match) return undefined;
@@ -155,8 +154,7 @@ export const rate: ParameterType<number, string | number> = {
   expects: 'a rate from 8 kbit/s to 32 Gbit/s, such as "10mbit"',
   minimum: 1000n,
   maximum: 4_000_000_000n,
-  read: readRate,
-  show: (value) => `${(Number(value) * 8) / 1e6} Mbit/s`,
+  unit: "bytesPerSecond",
 };
 
 /** What the policy sees of parameters described by `P`. */

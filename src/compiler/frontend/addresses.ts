@@ -1,7 +1,7 @@
 /** Addresses: comparing them, matching prefixes, and the key of a flow. */
-import type { Value } from "../ir/ir.ts";
+import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";
-import type { AddressValue, ConstantPrefix, LanguageValue } from "./values.ts";
+import type { AddressValue, ConstantPrefix } from "./values.ts";
 
 /** Bytes as the integer that a load of their size gives on a little-endian host. */
 function loaded(bytes: Uint8Array): bigint {
@@ -13,36 +13,35 @@ function maskBytes(length: number, size: number): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => (0xff00 >> Math.min(8, Math.max(0, length - 8 * i))) & 0xff);
 }
 
-export function inPrefix(lowering: Lowering, address: AddressValue, prefix: ConstantPrefix): LanguageValue {
-  if (address.kind === "constant") return { kind: "static", value: constantInPrefix(address.bytes, prefix) };
+/** Goes to `yes` when the address lies in the prefix. */
+export function branchInPrefix(
+  lowering: Lowering,
+  address: AddressValue,
+  prefix: ConstantPrefix,
+  yes: Block,
+  no: Block,
+): void {
   const { builder } = lowering;
+  if (address.kind === "constant") return builder.jump(constantInPrefix(address.bytes, prefix) ? yes : no);
   const mask = maskBytes(prefix.length, prefix.bytes.length);
   const network = prefix.bytes.map((byte, i) => byte & mask[i]!);
-  const exit = builder.block();
-  const result = lowering.variable("in_prefix", "boolean");
-  builder.write(result, builder.const(0));
   const same = builder.block();
-  builder.branch("eq", address.isV4(), builder.const(prefix.family === 4 ? 1 : 0), same, exit);
+  builder.branch("eq", address.isV4(), builder.const(prefix.family === 4 ? 1 : 0), same, no);
   lowering.enter(same);
   if (prefix.family === 4) {
     const word = builder.binary("and", address.v4(), builder.const(loaded(mask)));
-    builder.write(result, builder.compare("eq", word, builder.const(loaded(network))));
-  } else {
-    for (const which of [0, 1] as const) {
-      const at = which * 8;
-      const wanted = loaded(network.subarray(at, at + 8));
-      const bits = loaded(mask.subarray(at, at + 8));
-      if (bits === 0n) continue;
-      const next = builder.block();
-      const half = builder.binary("and", address.half(which), builder.const(bits, 64));
-      builder.branch("eq", half, builder.const(wanted, 64), next, exit);
-      lowering.enter(next);
-    }
-    builder.write(result, builder.const(1));
+    return builder.branch("eq", word, builder.const(loaded(network)), yes, no);
   }
-  builder.jump(exit);
-  lowering.enter(exit);
-  return lowering.readVariable(result, "boolean");
+  for (const which of [0, 1] as const) {
+    const at = which * 8;
+    const bits = loaded(mask.subarray(at, at + 8));
+    if (bits === 0n) continue;
+    const next = builder.block();
+    const half = builder.binary("and", address.half(which), builder.const(bits, 64));
+    builder.branch("eq", half, builder.const(loaded(network.subarray(at, at + 8)), 64), next, no);
+    lowering.enter(next);
+  }
+  builder.jump(yes);
 }
 
 function constantInPrefix(bytes: Uint8Array, prefix: ConstantPrefix): boolean {
@@ -50,10 +49,11 @@ function constantInPrefix(bytes: Uint8Array, prefix: ConstantPrefix): boolean {
   return bytes.length === prefix.bytes.length && bytes.every((byte, i) => ((byte ^ prefix.bytes[i]!) & mask[i]!) === 0);
 }
 
-export function sameAddress(lowering: Lowering, a: AddressValue, b: AddressValue): LanguageValue {
+/** Goes to `yes` when the two addresses are the same. */
+export function branchSame(lowering: Lowering, a: AddressValue, b: AddressValue, yes: Block, no: Block): void {
   if (b.kind === "constant")
-    return inPrefix(lowering, a, { family: b.family, bytes: b.bytes, length: b.bytes.length * 8 });
-  if (a.kind === "constant") return sameAddress(lowering, b, a);
+    return branchInPrefix(lowering, a, { family: b.family, bytes: b.bytes, length: b.bytes.length * 8 }, yes, no);
+  if (a.kind === "constant") return branchSame(lowering, b, a, yes, no);
   const { builder } = lowering;
   const [left, right] = [halves(lowering, a), halves(lowering, b)];
   const differ = builder.binary(
@@ -61,7 +61,7 @@ export function sameAddress(lowering: Lowering, a: AddressValue, b: AddressValue
     builder.binary("xor", left[0], right[0]),
     builder.binary("xor", left[1], right[1]),
   );
-  return lowering.boolean("eq", differ, builder.const(0, 64));
+  builder.branch("eq", differ, builder.const(0, 64), yes, no);
 }
 
 /** The 16 bytes of an address as two loaded words; IPv4 ones are mapped (::ffff:a.b.c.d, RFC 4291 section 2.5.5.2). */

@@ -3,9 +3,9 @@ import ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { int64, type Block } from "../ir/ir.ts";
-import { inPrefix, sameAddress } from "./addresses.ts";
+import { branchInPrefix, branchSame } from "./addresses.ts";
 import { branchOn } from "./conditions.ts";
-import { lowerExpression } from "./expressions.ts";
+import { lowerExpression, materialise } from "./expressions.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
 import { languageName } from "./names.ts";
 import type { RunFunction } from "./program.ts";
@@ -18,13 +18,25 @@ const intrinsics: Readonly<Record<string, Intrinsic>> = {
   min: (lowering, [a, b], node) => extreme(lowering, "min", a!, b!, node),
   max: (lowering, [a, b], node) => extreme(lowering, "max", a!, b!, node),
   now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
-  sameAddress: (lowering, [a, b], node) => {
+};
+
+type Predicate = (
+  lowering: Lowering,
+  args: readonly LanguageValue[],
+  node: ts.CallExpression,
+  yes: Block,
+  no: Block,
+) => void;
+
+/** The language's functions that are conditions by nature. */
+const predicates: Readonly<Record<string, Predicate>> = {
+  sameAddress: (lowering, [a, b], node, yes, no) => {
     if (a?.kind !== "address" || b?.kind !== "address") return lowering.fail("addressUse", node);
-    return sameAddress(lowering, a.address, b.address);
+    return branchSame(lowering, a.address, b.address, yes, no);
   },
-  inPrefix: (lowering, [address, prefix], node) => {
+  inPrefix: (lowering, [address, prefix], node, yes, no) => {
     if (address?.kind !== "address" || prefix?.kind !== "prefix") return lowering.fail("addressUse", node);
-    return inPrefix(lowering, address.address, prefix.prefix);
+    return branchInPrefix(lowering, address.address, prefix.prefix, yes, no);
   },
 };
 
@@ -39,6 +51,7 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
     const value = lowering.convert(lowerExpression(lowering, argument!), name as IntegerName, node);
     return lowering.integer(name as IntegerName, value);
   }
+  if (name && predicates[name]) return materialise(lowering, node);
   if (name) {
     const intrinsic = intrinsics[name];
     if (!intrinsic) return lowering.fail("unknownName", node.expression, name);
@@ -50,9 +63,13 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   return lowerCallValue(lowering, callee, node);
 }
 
-/** A call as a condition: `return` goes straight to where the condition leads. False when the call is no policy function. */
+/** A call as a condition: `return` goes straight to where the condition leads. False for the language's other functions. */
 export function lowerCallCondition(lowering: Lowering, node: ts.CallExpression, yes: Block, no: Block): boolean {
-  if (!ts.isIdentifier(node.expression) || languageName(lowering, node.expression)) return false;
+  if (!ts.isIdentifier(node.expression)) return false;
+  const name = languageName(lowering, node.expression);
+  const predicate = name && predicates[name];
+  if (predicate) predicate(lowering, lowerArguments(lowering, node), node, yes, no);
+  if (name) return predicate !== undefined;
   const callee = findFunction(lowering, node.expression);
   inline(lowering, callee, node, () => {
     const only = ts.isBlock(callee.body!) ? undefined : callee.body;

@@ -11,9 +11,14 @@ import type { ParsedPacket } from "./views/packet.ts";
 
 /** Byte offset of the checksum in the TCP header. */
 const checksumOffset = 16;
+/** A multiple of 0xffff above any sum of differences: 40 bytes of options in either half of a word, and a few words. */
+const positiveZero = 0xffffn << 16n;
 
 export class Checksum {
-  /** The one's complement sum of all differences, unfolded; 0 when nothing changed. */
+  /**
+   * The sum of all new words less all old ones, signed; 0 when nothing changed. A sum that could only grow would tell the
+   * verifier how often a loop went round, and it would follow each number on its own.
+   */
   readonly #difference: Variable = { name: "checksum_difference", type: int64 };
 
   start(builder: Builder): void {
@@ -34,8 +39,7 @@ export class Checksum {
   }
 
   #add({ builder }: Lowering, before: Value, after: Value): void {
-    const removed = builder.binary("xor", before, builder.const(0xffff));
-    const change = builder.zeroExtend(builder.binary("add", removed, after));
+    const change = builder.binary("sub", builder.zeroExtend(after), builder.zeroExtend(before));
     builder.write(this.#difference, builder.binary("add", builder.read(this.#difference), change));
   }
 
@@ -46,8 +50,10 @@ export class Checksum {
     const difference = builder.read(this.#difference);
     builder.branch("ne", difference, builder.const(0, 64), changed, exit);
     lowering.enter(changed);
-    if (packet.hook === "xdp") this.#inPlace(builder, packet, difference);
-    else this.#byHelper(builder, packet, difference);
+    // Made positive by a multiple of 0xffff, which is zero in one's complement.
+    const positive = builder.binary("add", difference, builder.const(positiveZero, 64));
+    if (packet.hook === "xdp") this.#inPlace(builder, packet, positive);
+    else this.#byHelper(builder, packet, positive);
     builder.jump(exit);
     lowering.enter(exit);
   }
@@ -60,7 +66,7 @@ export class Checksum {
       builder.binary("xor", builder.load(2, tcp, checksumOffset), builder.const(0xffff)),
     );
     let sum = builder.binary("add", before, difference);
-    // At most 40 options bytes and a window change: 64 bits fold to 16 in three steps.
+    // Below 2^33: three steps fold it to 16 bits.
     for (let i = 0; i < 3; i++)
       sum = builder.binary("add", builder.binary("and", sum, mask), builder.binary("lshr", sum, sixteen));
     const folded = builder.truncate(builder.binary("xor", sum, mask));
@@ -68,12 +74,10 @@ export class Checksum {
   }
 
   #byHelper(builder: Builder, packet: ParsedPacket, difference: Value): void {
-    const low = builder.binary("and", difference, builder.const(0xffff_ffff, 64));
-    const folded = builder.binary("add", low, builder.binary("lshr", difference, builder.const(32, 64)));
     const tcpOffset = builder.binary("add", builder.read(packet.ipOffset), builder.read(packet.ipLength));
     const at = builder.zeroExtend(builder.binary("add", tcpOffset, builder.const(checksumOffset)));
     const none = builder.const(0, 64);
     // Field size 0 in the flags: the fourth argument is the difference itself.
-    builder.call(helpers.l4CsumReplace.number, [packet.context, at, none, folded, none], int64, "packet");
+    builder.call(helpers.l4CsumReplace.number, [packet.context, at, none, difference, none], int64, "packet");
   }
 }

@@ -118,7 +118,9 @@ class Fusion {
       subject.kind === "packet" ? new PacketView(subject.packet) : new SocketPacketView(subject.socket);
     this.#select(this.#input.selector, shown, matched, exit);
     if (lowering.enter(matched)) {
-      this.#input.actors.forEach((use, index) => this.#act(use, index, subject));
+      this.#input.actors.forEach((use, index) => {
+        if (use.policy.on === subject.kind) this.#act(use, index, subject);
+      });
       builder.position = undefined;
       if (subject.kind === "packet") subject.packet.checksum.finish(lowering, subject.packet);
       builder.jump(exit);
@@ -195,12 +197,14 @@ class Fusion {
     const params = new ParametersView(layout.parameters.filter(({ actor }) => actor === index));
     const state = new StateView(layout.state.filter(({ actor }) => actor === index));
     const args = [view, params, state].map((one): LanguageValue => ({ kind: "view", view: one }));
+    if (subject.kind === "packet") subject.packet.removals.start(lowering);
     this.#lower(this.#findRun(use), { kind: "nothing", exit }, args);
     builder.jump(exit);
     lowering.enter(exit);
     lowering.effects = undefined;
 
     builder.position = undefined;
+    if (subject.kind === "packet") subject.packet.removals.finish(lowering, subject.packet);
     const [did, next] = [builder.block(), builder.block()];
     builder.branch("ne", builder.read(acted), builder.const(0), did, next);
     lowering.enter(did);

@@ -8,7 +8,9 @@ import type { Variable } from "../ir/builder.ts";
 import { int32, int64, pointer, type Block, type Value } from "../ir/ir.ts";
 import { Checksum } from "./checksum.ts";
 import type { PacketHook } from "./hooks.ts";
+import { conceal } from "./conceal.ts";
 import type { Lowering } from "./lowering.ts";
+import { Removals } from "./removals.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
 /** Byte offsets of `data` and `data_end` in the context: struct xdp_md, struct __sk_buff. */
@@ -16,12 +18,15 @@ const packetFields = { xdp: [0, 4], tc: [76, 80] } as const;
 
 const ethernet = 14;
 const vlanTag = 4;
+const maximumTags = 2;
 const minimumV4 = 20;
 const minimumTcp = 20;
 const v6Header = 40;
 /** Bytes pulled into the linear part of a packet whose headers are not there: all that the parser may look at. */
 const pulled = 256;
 const maximumExtensions = 8;
+/** Bytes of IPv6 header with extension headers; what has more is left alone. */
+const maximumV6Headers = 4096;
 
 /** Ethertypes as loaded from a packet on a little-endian host. */
 const ethertype = { v4: 0x0008, v6: 0xdd86, vlan: 0x0081, serviceVlan: 0xa888 } as const;
@@ -41,19 +46,13 @@ export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context
     totalLength: { name: "total_length", type: int32 },
     tcpLength: { name: "tcp_length", type: int32 },
     checksum: new Checksum(),
+    removals: new Removals(),
   };
   packet.checksum.start(builder);
   const attempt: Variable = { name: "pulled", type: int32 };
   builder.write(attempt, builder.const(0));
 
-  const [start, tooShort, v4, v6, tcp, done] = Array.from({ length: 6 }, () => builder.block()) as [
-    Block,
-    Block,
-    Block,
-    Block,
-    Block,
-    Block,
-  ];
+  const [start, tooShort, v4, v6, tcp, done] = builder.blocks(6);
   builder.jump(start);
   builder.enter(start);
   const [dataField, endField] = hook === "xdp" ? packetFields.xdp : packetFields.tc;
@@ -86,33 +85,46 @@ function linkLayer(
 ): void {
   const { builder } = lowering;
   const end = builder.read(packet.end);
-  for (let tags = 0; ; tags++) {
+  const found: Variable = { name: "ip_offset", type: int64 };
+  const [taggedV4, taggedV6] = [builder.block(), builder.block()];
+  for (let tags = 0; tags <= maximumTags; tags++) {
     const offset = ethernet + vlanTag * tags;
     const enough = builder.block();
     builder.check(data, end, offset + minimumV4 + minimumTcp, enough, to.tooShort);
     lowering.enter(enough);
-    builder.write(packet.ip, builder.pointerAdd(data, builder.const(offset, 64)));
-    builder.write(packet.ipOffset, builder.const(offset));
+    if (tags === 0) setIp(lowering, packet, data, builder.const(offset, 64));
+    builder.write(found, builder.const(offset, 64));
     const type = builder.load(2, data, offset - 2);
-    const [notV4, notV6, notVlan, tagged] = Array.from({ length: 4 }, () => builder.block()) as [
-      Block,
-      Block,
-      Block,
-      Block,
-    ];
-    builder.branch("eq", type, builder.const(ethertype.v4), to.v4, notV4);
+    const [notV4, notV6, notVlan, tagged] = builder.blocks(4);
+    builder.branch("eq", type, builder.const(ethertype.v4), tags === 0 ? to.v4 : taggedV4, notV4);
     lowering.enter(notV4);
-    if (tags === 2) {
-      builder.branch("eq", type, builder.const(ethertype.v6), to.v6, to.other);
-      return;
-    }
-    builder.branch("eq", type, builder.const(ethertype.v6), to.v6, notV6);
+    const last = tags === maximumTags;
+    builder.branch("eq", type, builder.const(ethertype.v6), tags === 0 ? to.v6 : taggedV6, last ? to.other : notV6);
+    if (last) break;
     lowering.enter(notV6);
     builder.branch("eq", type, builder.const(ethertype.vlan), tagged, notVlan);
     lowering.enter(notVlan);
     builder.branch("eq", type, builder.const(ethertype.serviceVlan), tagged, to.other);
     lowering.enter(tagged);
   }
+  for (const [block, next] of [
+    [taggedV4, to.v4],
+    [taggedV6, to.v6],
+  ] as const) {
+    lowering.enter(block);
+    const offset = conceal(lowering, builder.read(found), data, ethernet + vlanTag * maximumTags, to.other);
+    setIp(lowering, packet, data, offset);
+    const enough = builder.block();
+    builder.check(builder.read(packet.ip), end, minimumV4 + minimumTcp, enough, to.tooShort);
+    lowering.enter(enough);
+    builder.jump(next);
+  }
+}
+
+function setIp(lowering: Lowering, packet: ParsedPacket, data: Value, offset: Value): void {
+  const { builder } = lowering;
+  builder.write(packet.ip, builder.pointerAdd(data, offset));
+  builder.write(packet.ipOffset, builder.truncate(offset));
 }
 
 function parseV4(lowering: Lowering, packet: ParsedPacket, tcp: Block, other: Block): void {
@@ -161,12 +173,7 @@ function parseV6(lowering: Lowering, packet: ParsedPacket, to: { tcp: Block; too
   builder.write(next, builder.load(1, ip, 6));
   builder.write(turn, builder.const(0));
   builder.write(length, builder.const(v6Header, 64));
-  const [head, extension, known, isTcp] = Array.from({ length: 4 }, () => builder.block()) as [
-    Block,
-    Block,
-    Block,
-    Block,
-  ];
+  const [head, extension, known, isTcp] = builder.blocks(4);
   builder.jump(head);
   builder.enter(head);
   const header = builder.read(next);
@@ -206,7 +213,8 @@ function parseV6(lowering: Lowering, packet: ParsedPacket, to: { tcp: Block; too
   builder.seal(head);
 
   lowering.enter(isTcp);
-  builder.write(packet.ipLength, builder.truncate(offset));
+  const length64 = conceal(lowering, offset, builder.read(packet.ip), maximumV6Headers, to.other);
+  builder.write(packet.ipLength, builder.truncate(length64));
   builder.jump(to.tcp);
 }
 
@@ -228,7 +236,7 @@ function parseTcp(lowering: Lowering, packet: ParsedPacket, to: { done: Block; t
   const end = builder.read(packet.end);
   const ipLength = builder.read(packet.ipLength);
   const tcp = builder.pointerAdd(builder.read(packet.ip), builder.zeroExtend(ipLength));
-  const [fixed, sane, fits, said] = Array.from({ length: 4 }, () => builder.block()) as [Block, Block, Block, Block];
+  const [fixed, sane, fits, said] = builder.blocks(4);
   builder.check(tcp, end, minimumTcp, fixed, to.tooShort);
   lowering.enter(fixed);
   const words = builder.binary("lshr", builder.load(1, tcp, 12), builder.const(4));

@@ -21,10 +21,18 @@ interface Symbol {}
 interface SymbolConstructor { readonly iterator: unique symbol; }
 declare var Symbol: SymbolConstructor;
 declare const undefined: undefined;
-interface IteratorResult<T> { readonly done?: boolean; readonly value: T; }
-interface Iterator<T> { next(): IteratorResult<T>; }
-interface Iterable<T> { [Symbol.iterator](): Iterator<T>; }
-interface IterableIterator<T> extends Iterator<T> { [Symbol.iterator](): IterableIterator<T>; }
+interface IteratorYieldResult<T> { readonly done?: false; readonly value: T; }
+interface IteratorReturnResult<T> { readonly done: true; readonly value: T; }
+type IteratorResult<T, TReturn = any> = IteratorYieldResult<T> | IteratorReturnResult<TReturn>;
+interface Iterator<T, TReturn = any, TNext = any> { next(...args: [] | [TNext]): IteratorResult<T, TReturn>; }
+interface Iterable<T, TReturn = any, TNext = any> { [Symbol.iterator](): Iterator<T, TReturn, TNext>; }
+interface IterableIterator<T, TReturn = any, TNext = any> extends Iterator<T, TReturn, TNext> {
+  [Symbol.iterator](): IterableIterator<T, TReturn, TNext>;
+}
+interface IteratorObject<T, TReturn = unknown, TNext = unknown> extends Iterator<T, TReturn, TNext> {
+  [Symbol.iterator](): IteratorObject<T, TReturn, TNext>;
+}
+type BuiltinIteratorReturn = any;
 type Readonly<T> = { readonly [K in keyof T]: T[K] };
 type Partial<T> = { [K in keyof T]?: T[K] };
 type Record<K extends keyof any, T> = { [P in K]: T };

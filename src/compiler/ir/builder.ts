@@ -28,6 +28,9 @@ export interface Variable {
   readonly type: Type;
 }
 
+/** N things, so that destructuring knows they are there. */
+type Tuple<T, N extends number, Have extends T[] = []> = Have["length"] extends N ? Have : Tuple<T, N, [...Have, T]>;
+
 export class Builder {
   readonly function: IrFunction;
   #nextValue = 0;
@@ -62,6 +65,11 @@ export class Builder {
     const block = this.#makeBlock();
     this.function.blocks.push(block);
     return block;
+  }
+
+  /** Several new blocks at once, to be destructured. */
+  blocks<N extends number>(count: N): Tuple<Block, N> {
+    return Array.from({ length: count }, () => this.block()) as Tuple<Block, N>;
   }
 
   /** Whether code made now could be reached: false after a terminator. */
@@ -137,7 +145,7 @@ export class Builder {
       if (!waiting) this.#incomplete.set(block, (waiting = new Map()));
       waiting.set(variable, value);
     } else if (predecessors.length === 1) {
-      value = this.#readIn(predecessors[0]!, variable);
+      value = this.#readIn(predecessors[0], variable);
     } else if (predecessors.length === 0) {
       // Only in unreachable code: any value does.
       value = { id: this.#nextValue++, type: variable.type, op: { op: "const", value: 0n } };
@@ -162,7 +170,7 @@ export class Builder {
     const edges = this.#predecessors.get(block)!;
     const blocks = this.#predecessorBlocks.get(block)!;
     edges.forEach((edge, i) => {
-      edge.args[index] = this.#readIn(blocks[i]!, variable);
+      edge.args[index] = this.#readIn(blocks[i], variable);
     });
   }
 
@@ -204,6 +212,11 @@ export class Builder {
   load(size: MemorySize, base: Value, offset: number, as?: Type, field?: KernelField): Value {
     const type = as ?? (size === 8 ? int64 : int32);
     return this.#emit(type, { op: "load", size, base, offset, ...(field && { field }) });
+  }
+
+  /** A load that is never merged with another one; see `fresh` in the IR. */
+  loadFresh(size: MemorySize, base: Value, offset: number): Value {
+    return this.#emit(size === 8 ? int64 : int32, { op: "load", size, base, offset, fresh: true });
   }
 
   store(size: MemorySize, base: Value, offset: number, value: Value): void {

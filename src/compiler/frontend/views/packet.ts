@@ -5,6 +5,7 @@ import type { Value } from "../../ir/ir.ts";
 import type { Checksum } from "../checksum.ts";
 import { hooks, type PacketHook } from "../hooks.ts";
 import type { Lowering } from "../lowering.ts";
+import type { Removals } from "../removals.ts";
 import type { AddressValue, LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
 import { OptionsView } from "./options.ts";
@@ -27,6 +28,7 @@ export interface ParsedPacket {
   /** Bytes of the TCP header. */
   readonly tcpLength: Variable;
   readonly checksum: Checksum;
+  readonly removals: Removals;
 }
 
 /** A property that is a plain header field: big-endian, at a fixed offset. */

@@ -1,0 +1,10 @@
+/** Policy chains: compose them, submit them, watch and change them while traffic flows. */
+export { ActorChain, SelectorChain } from "./compose.ts";
+export type { ActorCounters, ChainCounters, SelectorCounters } from "./counters.ts";
+export { showSelector, type Attachment, type ChainDescription, type SelectorDescription } from "./description.ts";
+export { ParameterError, type Input, type InputRecord } from "./inputs.ts";
+export { ChainError, PolicyChain, type ChainOptions } from "./policy-chain.ts";
+export { listChains, openChain, RunningChain } from "./running.ts";
+export { policyFile, sourceReader } from "./sources.ts";
+export type { FlowRecord } from "./state.ts";
+export { ChainExistsError, NoSuchChainError } from "./store.ts";

@@ -1,0 +1,185 @@
+/** A submitted chain: read its counters and state, change its parameters, remove it. Any process may open it by name. */
+import { parametersMap, countersMap, type Hook } from "../compiler/index.ts";
+import {
+  netnsInode,
+  openLink,
+  openMap,
+  runIter,
+  withNetns,
+  type KernelMap,
+  type NetworkNamespace,
+} from "../linux/index.ts";
+import { arrangeCounters, type ChainCounters } from "./counters.ts";
+import type { ChainDescription } from "./description.ts";
+import { ParameterError, readWord, showWord, type InputRecord } from "./inputs.ts";
+import { readFields, readFlows, type FlowRecord } from "./state.ts";
+import { chainDirectory, chainNames, NoSuchChainError, readDescription, removeAbandoned, removePins } from "./store.ts";
+
+const firstKey = new Uint8Array(4);
+
+export class RunningChain {
+  readonly description: ChainDescription;
+  readonly #directory: string;
+
+  constructor(directory: string, description: ChainDescription) {
+    this.#directory = directory;
+    this.description = description;
+  }
+
+  get name(): string {
+    return this.description.name;
+  }
+
+  /** What the chain and each of its sub-policies did so far. */
+  counters(): ChainCounters {
+    const { layout, selector, actors } = this.description;
+    return this.#withMap(countersMap, (map) => arrangeCounters(map.lookupPerCpu(firstKey)!, layout, selector, actors));
+  }
+
+  /** The actors' parameters now, as a person would write them. */
+  params(): Readonly<Record<string, string>>[] {
+    const { layout, actors } = this.description;
+    if (layout.parameters.length === 0) return actors.map(() => ({}));
+    const words = this.#withMap(parametersMap, (map) => map.lookup(firstKey)!);
+    const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
+    return actors.map((_, index) =>
+      Object.fromEntries(
+        layout.parameters
+          .filter(({ actor }) => actor === index)
+          .map(({ name, type, offset }) => [name, showWord(type, view.getBigUint64(offset, true))]),
+      ),
+    );
+  }
+
+  /**
+   * Changes parameters of one actor while packets flow: by its name, or by its place (from 1) where a name stands twice.
+   * @throws ParameterError; nothing is changed then
+   */
+  set(actor: string | number, inputs: InputRecord): void {
+    const index = this.#actorIndex(actor);
+    const { layout, actors } = this.description;
+    const slots = layout.parameters.filter((slot) => slot.actor === index);
+    const changes = Object.entries(inputs).map(([name, input]) => {
+      const slot = slots.find((one) => one.name === name);
+      const where = `${actors[index]!.name}.${name}`;
+      if (!slot || input === undefined)
+        throw new ParameterError(
+          `Cannot set ${where}: ${actors[index]!.name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
+        );
+      return { offset: slot.offset, word: readWord(slot.type, input, where) };
+    });
+    if (changes.length === 0) return;
+    this.#inNamespace(() => {
+      this.#withMap(parametersMap, (map) => {
+        const words = map.lookup(firstKey)!;
+        const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
+        for (const { offset, word } of changes) view.setBigUint64(offset, word, true);
+        map.update(firstKey, words);
+      });
+      this.#iterate("iter_tcp");
+    });
+  }
+
+  /** The records of an actor's state map by flow; by default the one called `flows` of the first actor that has one. */
+  flows(actor?: string | number, name = "flows"): FlowRecord[] {
+    const slot = this.#stateSlot(actor, name, "flows");
+    return this.#withMap(slot.map, (map) => readFlows(map, slot));
+  }
+
+  /** An actor's shared record. */
+  shared(actor: string | number, name: string): Readonly<Record<string, number>> {
+    const slot = this.#stateSlot(actor, name, "shared");
+    return this.#withMap(slot.map, (map) => readFields(map.lookup(firstKey)!, slot));
+  }
+
+  /** Takes the chain off its hooks and forgets it. Sockets that it limited are free again. */
+  remove(): void {
+    this.#inNamespace(() => {
+      for (const { pin, hook } of this.description.attachments) if (hook === "sock_ops") this.#detach(pin);
+      this.#iterate("iter_tcp_release");
+    });
+    removePins(this.#directory);
+  }
+
+  /** Lets the socket programs act on the connections that run now. */
+  applyToSockets(): void {
+    this.#inNamespace(() => this.#iterate("iter_tcp"));
+  }
+
+  #iterate(hook: Hook): void {
+    const attachment = this.description.attachments.find((one) => one.hook === hook);
+    if (!attachment) return;
+    const link = openLink(`${this.#directory}/${attachment.pin}`);
+    try {
+      runIter(link);
+    } finally {
+      link.close();
+    }
+  }
+
+  #detach(pin: string): void {
+    const link = openLink(`${this.#directory}/${pin}`);
+    try {
+      link.detach();
+    } finally {
+      link.close();
+    }
+  }
+
+  /** Socket walks see the sockets of the namespace they run in: that must be the chain's. */
+  #inNamespace(action: () => void): void {
+    const { netns, attachments } = this.description;
+    if (!attachments.some(({ hook }) => hook === "iter_tcp") || netnsInode() === netns.inode) return action();
+    const name: NetworkNamespace | undefined = netns.name;
+    if (name === undefined)
+      throw new Error(
+        `Cannot reach the sockets of chain ${this.name}: it was submitted in another network namespace; run this there`,
+      );
+    return withNetns(name, action);
+  }
+
+  #actorIndex(actor: string | number): number {
+    const { actors } = this.description;
+    const place = typeof actor === "number" ? actor : /^\d+$/.test(actor) ? Number(actor) : undefined;
+    if (place !== undefined) {
+      if (place >= 1 && place <= actors.length) return place - 1;
+      throw new ParameterError(`Cannot find actor ${place} of chain ${this.name}: it has ${actors.length}`);
+    }
+    const found = actors.flatMap(({ name }, i) => (name === actor ? [i] : []));
+    if (found.length === 1) return found[0]!;
+    const names = actors.map(({ name }, i) => `${i + 1} ${name}`).join(", ");
+    const problem = found.length === 0 ? "there is none" : "there are several; say which by its number";
+    throw new ParameterError(`Cannot find actor ${actor} of chain ${this.name}: ${problem} (${names})`);
+  }
+
+  #stateSlot(actor: string | number | undefined, name: string, kind: "flows" | "shared") {
+    const index = actor === undefined ? undefined : this.#actorIndex(actor);
+    const slot = this.description.layout.state.find(
+      (one) => one.name === name && one.kind === kind && (index === undefined || one.actor === index),
+    );
+    if (!slot) throw new ParameterError(`Cannot find state ${name} in chain ${this.name}: no such actor keeps it`);
+    return slot;
+  }
+
+  #withMap<T>(name: string, use: (map: KernelMap) => T): T {
+    const map = openMap(`${this.#directory}/map_${name}`);
+    try {
+      return use(map);
+    } finally {
+      map.close();
+    }
+  }
+}
+
+/** Opens a submitted chain. @throws NoSuchChainError */
+export function openChain(name: string): RunningChain {
+  const directory = chainDirectory(name);
+  if (!directory) throw new NoSuchChainError(name);
+  return new RunningChain(directory, readDescription(directory));
+}
+
+/** All submitted chains, by name. */
+export function listChains(): RunningChain[] {
+  removeAbandoned();
+  return chainNames().map(openChain);
+}

@@ -1,0 +1,138 @@
+/**
+ * Where submitted chains live: one directory each below the BPF file system. A chain is made in a directory of its own and
+ * moved into place in one step, so that it is there whole or not at all; what a process that died left half made is
+ * removed by the next one that looks.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { ensurePinDirectory, findBpffs, openLink, openMap } from "../linux/index.ts";
+import { decodeDescription, type ChainDescription } from "./description.ts";
+
+const chainsFolder = "emptcp/chains";
+const makingFolder = "emptcp/making";
+/** The pinned map that holds the description. */
+export const aboutPin = "about";
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+
+/** @throws RangeError; the BPF file system allows no dots */
+export function checkChainName(name: string): void {
+  if (!namePattern.test(name))
+    throw new RangeError(
+      `Cannot name a chain "${name}": use letters, digits, - and _, at most 64, starting with a letter or digit`,
+    );
+}
+
+export class ChainExistsError extends Error {
+  override readonly name = "ChainExistsError";
+  constructor(chain: string) {
+    super(
+      `Cannot submit chain ${chain}: a chain of that name is attached already. ` +
+        `Remove it first (emptcp chain remove ${chain}), change it (emptcp chain set), or give this one another name`,
+    );
+  }
+}
+
+export class NoSuchChainError extends Error {
+  override readonly name = "NoSuchChainError";
+  constructor(chain: string) {
+    const names = chainNames();
+    super(`Cannot find chain ${chain}: ${names.length > 0 ? `there are ${names.join(", ")}` : "none is attached"}`);
+  }
+}
+
+/** The directory of a submitted chain, or undefined when there is none. */
+export function chainDirectory(name: string): string | undefined {
+  const root = findBpffs();
+  const path = root && `${root}/${chainsFolder}/${name}`;
+  return path && namePattern.test(name) && existsSync(path) ? path : undefined;
+}
+
+/** The names of all submitted chains. */
+export function chainNames(): string[] {
+  const root = findBpffs();
+  const folder = root && `${root}/${chainsFolder}`;
+  return folder && existsSync(folder) ? readdirSync(folder).sort() : [];
+}
+
+export function readDescription(directory: string): ChainDescription {
+  const about = openMap(`${directory}/${aboutPin}`);
+  try {
+    return decodeDescription(about.lookup(new Uint8Array(4))!);
+  } finally {
+    about.close();
+  }
+}
+
+/** A directory to pin a chain's objects in; `commit` moves it into place. */
+export interface PinTransaction {
+  readonly directory: string;
+  /** @throws ChainExistsError when another process was faster */
+  commit(): string;
+  rollback(): void;
+}
+
+/** @throws ChainExistsError */
+export function beginPins(name: string): PinTransaction {
+  checkChainName(name);
+  removeAbandoned();
+  if (chainDirectory(name)) throw new ChainExistsError(name);
+  const directory = `${ensurePinDirectory(makingFolder)}/${process.pid}-${startTime(process.pid)}-${name}`;
+  const final = `${ensurePinDirectory(chainsFolder)}/${name}`;
+  mkdirSync(directory, { mode: 0o700 });
+  return {
+    directory,
+    commit() {
+      try {
+        renameSync(directory, final);
+      } catch (cause) {
+        if (existsSync(final)) throw new ChainExistsError(name);
+        throw cause;
+      }
+      return final;
+    },
+    rollback: () => removePins(directory),
+  };
+}
+
+/** Unpins everything in a chain's directory, and the directory; links go first, so that no program runs without its pins. */
+export function removePins(directory: string): void {
+  const pins = readdirSync(directory).sort((a, b) => Number(b.startsWith("link_")) - Number(a.startsWith("link_")));
+  for (const pin of pins) {
+    const path = `${directory}/${pin}`;
+    if (pin.startsWith("link_")) detach(path);
+    unlinkSync(path);
+  }
+  rmdirSync(directory);
+}
+
+function detach(path: string): void {
+  const link = openLink(path);
+  try {
+    link.detach();
+  } catch {
+    // Iterators cannot be detached, and a link whose interface is gone is detached already: unpinning is all there is to do.
+  } finally {
+    link.close();
+  }
+}
+
+/** When a process started, in clock ticks since boot: tells it from a later one with the same number. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes what processes that no longer run left half made. */
+export function removeAbandoned(): void {
+  const root = findBpffs();
+  const folder = root && `${root}/${makingFolder}`;
+  if (!folder || !existsSync(folder)) return;
+  for (const entry of readdirSync(folder)) {
+    const [pid, started] = entry.split("-");
+    if (startTime(Number(pid)) !== started) removePins(`${folder}/${entry}`);
+  }
+}
