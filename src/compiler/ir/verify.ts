@@ -1,6 +1,6 @@
 /** Checks that a function is well formed; a pass that breaks one of these rules is wrong, whatever the program does. */
 import { analyseFlow } from "./flow.ts";
-import type { Edge, IrFunction, Op, Terminator, Type, Value } from "./ir.ts";
+import type { CompareFn, Edge, IrFunction, Op, Terminator, Type, Value } from "./ir.ts";
 import { print, printType } from "./print.ts";
 import { edgesOf, forEachOperand, forEachTerminatorOperand, valueCount } from "./visit.ts";
 
@@ -99,19 +99,8 @@ function checkEdge(edge: Edge): string | undefined {
 
 function checkTerminator(terminator: Terminator): string | undefined {
   switch (terminator.op) {
-    case "branch": {
-      const { left, right } = terminator;
-      if (left.type.kind === "pointer") {
-        if (right.type.kind === "pointer") {
-          const memories = `${left.type.memory} ${right.type.memory}`;
-          return /^packet(End)? packet(End)?$/.test(memories) ? undefined : `cannot compare ${memories}`;
-        }
-        const isNull = right.op.op === "const" && right.op.value === 0n && isInt(right, 64);
-        const isEquality = terminator.fn === "eq" || terminator.fn === "ne";
-        return isNull && isEquality ? undefined : "a pointer is compared with something other than null";
-      }
-      return sameInts(left, right);
-    }
+    case "branch":
+      return checkComparison(terminator.fn, terminator.left, terminator.right);
     case "check":
       if (!isPointer(terminator.base, "packet")) return "the base is no packet pointer";
       if (!isPointer(terminator.end, "packetEnd")) return "the end is no packet end";
@@ -143,7 +132,7 @@ function checkOp(op: Op, type: Type): string | undefined {
     case "truncate":
       return wants(32) ?? (isInt(op.value, 64) ? undefined : "the operand is not i64");
     case "compare":
-      return wants(32) ?? sameInts(op.left, op.right);
+      return wants(32) ?? checkComparison(op.fn, op.left, op.right);
     case "load":
       if (op.field && op.offset !== 0) return "a field's load has an offset";
       if (type.kind === "void") return "a load has a result";
@@ -163,6 +152,18 @@ function checkOp(op: Op, type: Type): string | undefined {
     case "mapValue":
       return undefined;
   }
+}
+
+/** Integers of one type, a pointer against null, or pointers into a packet and to its end. */
+function checkComparison(fn: CompareFn, left: Value, right: Value): string | undefined {
+  if (left.type.kind !== "pointer") return sameInts(left, right);
+  if (right.type.kind === "pointer") {
+    const memories = `${left.type.memory} ${right.type.memory}`;
+    return /^packet(End)? packet(End)?$/.test(memories) ? undefined : `cannot compare ${memories}`;
+  }
+  const isNull = right.op.op === "const" && right.op.value === 0n && isInt(right, 64);
+  const isEquality = fn === "eq" || fn === "ne";
+  return isNull && isEquality ? undefined : "a pointer is compared with something other than null";
 }
 
 function isInt(value: Value, width?: 32 | 64): boolean {
