@@ -136,6 +136,14 @@ describe("a lab with two links", () => {
     expect((await transfer.done).ok).toBe(true);
   });
 
+  test("close() cuts a running transfer off", async () => {
+    const transfer = await startTransfer(lab);
+    await sleep(300);
+    await lab.close();
+    await expect(transfer.done).rejects.toThrow(/closed/);
+    expect(transfer.client.destroyed && transfer.server.destroyed).toBe(true);
+  });
+
   test("requestResponse() takes at least two round trips per flow", async () => {
     const result = await requestResponse(lab, { count: 6, responseBytes: 20_000, concurrency: 2 });
     expect(result.ok).toBe(true);

@@ -48,6 +48,7 @@ export class Lab {
   #delay: DelayProcess | undefined;
   readonly #queued = new Set<number>();
   readonly #forget: () => void;
+  readonly #endings = new Set<() => void>();
   #closed = false;
 
   private constructor(spec: LabSpec, runId: string) {
@@ -177,6 +178,12 @@ export class Lab {
     if (this.#delay?.failure !== undefined) throw this.#delay.failure;
   }
 
+  /** Calls `fn` when the lab closes; what is open in its namespaces keeps them alive. Returns a function that undoes this. */
+  whenClosed(fn: () => void): () => void {
+    this.#endings.add(fn);
+    return () => void this.#endings.delete(fn);
+  }
+
   /** Removes everything. Transfers that still run are cut off. */
   async close(): Promise<void> {
     this.closeNow();
@@ -187,6 +194,7 @@ export class Lab {
   closeNow(): void {
     if (this.#closed) return;
     this.#closed = true;
+    for (const fn of this.#endings) fn();
     this.#delay?.kill();
     for (const where of this.#places()) deleteNetns(this.netnsOf(where));
     this.#forget();

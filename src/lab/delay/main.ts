@@ -4,27 +4,14 @@
  * JSON on its standard input configure it; it ends when that pipe closes, so it cannot outlive its owner.
  */
 import { readSync, writeSync } from "node:fs";
-import os from "node:os";
-import { declare } from "../../linux/ffi.ts";
 import { PacketQueues } from "../../linux/nfqueue.ts";
+import { runUrgently, sleepExactly } from "../../linux/scheduling.ts";
 import { DueQueue, maxWaiting, type Impairment } from "./queue.ts";
 
 export type Configuration = { readonly queue: number; readonly impairment: Impairment }[];
 
-const PR_SET_TIMERSLACK = 29;
-/** Threads sleep 50 µs longer than asked unless told otherwise. */
-declare("prctl", "int", ["int", "unsigned long", "unsigned long", "unsigned long", "unsigned long"])(
-  PR_SET_TIMERSLACK,
-  1,
-  0,
-  0,
-  0,
-);
-try {
-  os.setPriority(os.constants.priority.PRIORITY_HIGHEST);
-} catch {
-  // Only a matter of accuracy on a busy machine.
-}
+sleepExactly();
+runUrgently();
 
 const input = 0;
 const kernel = new PacketQueues();

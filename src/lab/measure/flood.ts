@@ -2,7 +2,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { withNetns } from "../../linux/netns.ts";
 import { encodeSockaddr, AF_INET } from "../../linux/sockaddr.ts";
-import { bindSocket, closeSocket, openSocket, SOCK_DGRAM, trySendTo } from "../../linux/socket-calls.ts";
+import {
+  bindSocket,
+  closeSocket,
+  openSocket,
+  setOption,
+  SO_SNDBUFFORCE,
+  SOCK_DGRAM,
+  SOL_SOCKET,
+  trySendTo,
+} from "../../linux/socket-calls.ts";
 import type { Lab } from "../lab.ts";
 import type { PlannedLink } from "../plan.ts";
 import { bare } from "../plan.ts";
@@ -33,12 +42,15 @@ export async function flood(lab: Lab, options: FloodOptions): Promise<void> {
   const sink = open(to.host);
   const socket = open(from.host);
   try {
+    // Room for all that the bottleneck's queue may hold.
+    setOption(socket, SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20);
     bindSocket(sink, { address: bare(to.ipv4), port });
     const startedAt = performance.now();
     for (let sent = 0; sent < packets;) {
       const due = Math.min(packets, Math.ceil(((performance.now() - startedAt) * packetsPerSecond) / 1000));
-      // A pause is not made up for in one burst: that would overflow queues.
-      for (const target = Math.min(due, sent + maxBurst); sent < target; sent++) trySendTo(socket, payload, name);
+      // A long pause is not made up for in one burst: that would only overflow queues.
+      for (const target = Math.min(due, sent + Math.max(200, packetsPerSecond / 10)); sent < target; sent++)
+        trySendTo(socket, payload, name);
       await sleep(1);
     }
   } finally {
@@ -46,5 +58,3 @@ export async function flood(lab: Lab, options: FloodOptions): Promise<void> {
     closeSocket(sink);
   }
 }
-
-const maxBurst = 200;

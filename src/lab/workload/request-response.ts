@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type net from "node:net";
 import type { Lab } from "../lab.ts";
-import { connectHosts, type Connection, type ConnectionOptions } from "./connection.ts";
+import { connectHosts, type ConnectionOptions } from "./connection.ts";
 
 export type RequestResponseOptions = ConnectionOptions & {
   /** Flows in all. */
@@ -71,14 +71,8 @@ async function runFlow(lab: Lab, options: RequestResponseOptions): Promise<Flow>
       ok: requestHash === hashOf(request) && responseHash === hashOf(response),
     };
   } finally {
-    closeConnection(connection);
+    connection.close();
   }
-}
-
-function closeConnection({ client, server, listener }: Connection): void {
-  client.destroy();
-  server.destroy();
-  listener.close();
 }
 
 /** The hash of all that comes until the peer has said that it is all. */
@@ -87,7 +81,7 @@ function receiveAll(socket: net.Socket): Promise<string> {
     const hash = createHash("sha256");
     socket.on("data", (data: Buffer) => hash.update(data));
     socket.once("end", () => resolve(hash.digest("hex")));
-    socket.once("error", reject);
+    socket.on("error", reject);
     socket.once("close", () => reject(new Error("The connection was closed before all data had arrived")));
   });
 }

@@ -45,7 +45,7 @@ export class Transfer {
   readonly server: net.Socket;
   readonly sender: net.Socket;
   readonly receiver: net.Socket;
-  readonly #listener: net.Server;
+  readonly #close: () => void;
   /** Resolves when the transfer has ended, by itself or by `stop()`; rejects when the connection broke. */
   readonly done: Promise<TransferResult>;
   #sent = 0;
@@ -53,10 +53,10 @@ export class Transfer {
   #stopping = false;
   readonly #startedAt = performance.now();
 
-  constructor({ client, server, listener }: Connection, options: TransferOptions) {
+  constructor({ client, server, close }: Connection, options: TransferOptions) {
     this.client = client;
     this.server = server;
-    this.#listener = listener;
+    this.#close = close;
     [this.sender, this.receiver] = options.direction === "upload" ? [client, server] : [server, client];
     this.done = this.#run(options);
     // Whoever awaits `done` or `stop()` hears of a failure; nobody has to.
@@ -87,10 +87,9 @@ export class Transfer {
     return await this.done;
   }
 
-  /** Cuts the connection off. */
+  /** Cuts the connection off; `done` rejects. */
   abort(): void {
-    this.sender.destroy(new Error("The transfer was aborted"));
-    this.receiver.destroy();
+    this.#close();
   }
 
   async #run(options: TransferOptions): Promise<TransferResult> {
@@ -110,16 +109,14 @@ export class Transfer {
             this.#received += data.length;
           });
           receiver.once("end", resolve);
-          receiver.once("error", reject);
+          receiver.on("error", reject);
           receiver.once("close", () => reject(new Error("The connection was closed before all data had arrived")));
         }),
       ]);
     } finally {
       clearInterval(timer);
       clearTimeout(deadline);
-      sender.destroy();
-      receiver.destroy();
-      this.#listener.close();
+      this.#close();
     }
     const elapsedMs = performance.now() - this.#startedAt;
     const hashes = { sentHash: sentHash.digest("hex"), receivedHash: receivedHash.digest("hex") };
@@ -139,7 +136,7 @@ export class Transfer {
     const block = randomBytes(1 << 20);
     const chunkBytes = 64 * 1024;
     let failure: Error | undefined;
-    sender.once("error", (error) => (failure = error));
+    sender.on("error", (error) => (failure = error));
     for (let at = 0; !this.#stopping && this.#sent < limit; at = (at + chunkBytes) % block.length) {
       const chunk = block.subarray(at, at + Math.min(chunkBytes, limit - this.#sent));
       hash.update(chunk);
