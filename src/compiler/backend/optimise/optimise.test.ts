@@ -55,6 +55,54 @@ function check(b: Builder, base: Value, end: Value, size: number): void {
   b.enter(ok);
 }
 
+const masked = (of: (b: Builder) => Value, mask: number): IrFunction =>
+  optimised((b) => b.return(b.binary("and", of(b), b.const(mask))));
+
+const remainder = (b: Builder): Value => b.binary("mod", unknown(b), b.const(7));
+
+/** How many packet loads are left of two of the same bytes, with something done in between. */
+const loads = (between: (b: Builder, base: Value) => void): number => {
+  const fn = optimised((b) => {
+    const { data, end } = packet(b);
+    check(b, data, end, 34);
+    const first = b.load(4, data, 12);
+    between(b, data);
+    b.return(b.binary("xor", first, b.binary("add", b.load(4, data, 12), b.const(1))));
+  });
+  return ops(fn, "load").filter(({ base }) => base.type.kind === "pointer" && base.type.memory === "packet").length;
+};
+
+const storeOnOnePath = (b: Builder, data: Value): void => {
+  const then = b.block();
+  const join = b.block();
+  b.branch("eq", unknown(b), b.const(1), then, join);
+  b.seal(then);
+  b.enter(then);
+  b.store(1, b.pointerAdd(data, b.binary("and", unknown(b, 64), b.const(7, 64))), 0, b.const(1));
+  b.jump(join);
+  b.seal(join);
+  b.enter(join);
+};
+
+/** Two comparisons of one value; the second one is asked where the first one holds. */
+const comparisons = (first: number, second: number): number => {
+  const fn = optimised((b) => {
+    const x = unknown(b);
+    const [inner, deeper, out] = [b.block(), b.block(), b.block()];
+    b.branch("ult", x, b.const(first), inner, out);
+    b.seal(inner);
+    b.enter(inner);
+    b.branch("ult", x, b.const(second), deeper, out);
+    b.seal(deeper);
+    b.seal(out);
+    b.enter(deeper);
+    b.return(x);
+    b.enter(out);
+    b.return(b.const(0));
+  });
+  return terminators(fn, "branch");
+};
+
 describe("optimise() on values", () => {
   it.each<[string, (b: Builder) => Value, bigint]>([
     ["x / 0", (b) => b.binary("div", unknown(b), b.const(0)), 0n],
@@ -86,15 +134,12 @@ describe("optimise() on values", () => {
   });
 
   it("drops a mask that a load has applied already, and keeps one the verifier needs", () => {
-    const masked = (of: (b: Builder) => Value, mask: number): IrFunction =>
-      optimised((b) => b.return(b.binary("and", of(b), b.const(mask))));
     expect(
       ops(
         masked((b) => b.load(1, b.mapValue("m", 0), 0), 0xff),
         "binary",
       ),
     ).toEqual([]);
-    const remainder = (b: Builder): Value => b.binary("mod", unknown(b), b.const(7));
     expect(ops(masked(remainder, 7), "binary").map(({ fn }) => fn)).toEqual(["mod", "and"]);
   });
 
@@ -127,17 +172,6 @@ describe("optimise() on values", () => {
 });
 
 describe("optimise() on memory", () => {
-  const loads = (between: (b: Builder, base: Value) => void): number => {
-    const fn = optimised((b) => {
-      const { data, end } = packet(b);
-      check(b, data, end, 34);
-      const first = b.load(4, data, 12);
-      between(b, data);
-      b.return(b.binary("xor", first, b.binary("add", b.load(4, data, 12), b.const(1))));
-    });
-    return ops(fn, "load").filter(({ base }) => base.type.kind === "pointer" && base.type.memory === "packet").length;
-  };
-
   it("loads once what nothing changes in between", () => {
     expect(loads(() => {})).toBe(1);
     expect(loads((b, data) => b.store(4, data, 16, b.const(1)))).toBe(1);
@@ -146,17 +180,6 @@ describe("optimise() on memory", () => {
   });
 
   it("loads again after a store that may overlap, also on one of two paths", () => {
-    const storeOnOnePath = (b: Builder, data: Value): void => {
-      const then = b.block();
-      const join = b.block();
-      b.branch("eq", unknown(b), b.const(1), then, join);
-      b.seal(then);
-      b.enter(then);
-      b.store(1, b.pointerAdd(data, b.binary("and", unknown(b, 64), b.const(7, 64))), 0, b.const(1));
-      b.jump(join);
-      b.seal(join);
-      b.enter(join);
-    };
     expect(loads(storeOnOnePath)).toBe(2);
   });
 
@@ -223,25 +246,6 @@ describe("optimise() on bounds checks", () => {
 });
 
 describe("optimise() on control flow", () => {
-  /** Two comparisons of one value; the second one is asked where the first one holds. */
-  const comparisons = (first: number, second: number): number => {
-    const fn = optimised((b) => {
-      const x = unknown(b);
-      const [inner, deeper, out] = [b.block(), b.block(), b.block()];
-      b.branch("ult", x, b.const(first), inner, out);
-      b.seal(inner);
-      b.enter(inner);
-      b.branch("ult", x, b.const(second), deeper, out);
-      b.seal(deeper);
-      b.seal(out);
-      b.enter(deeper);
-      b.return(x);
-      b.enter(out);
-      b.return(b.const(0));
-    });
-    return terminators(fn, "branch");
-  };
-
   it("asks nothing that an earlier comparison has decided", () => {
     expect(comparisons(10, 10)).toBe(1);
     expect(comparisons(10, 20)).toBe(1);
