@@ -21,7 +21,7 @@ export type Connection = {
   readonly server: net.Socket;
   readonly listener: net.Server;
   /** Closes all three, without waiting for data under way. The lab does so when it closes. */
-  close(): void;
+  readonly close: () => void;
 };
 
 /** Opens a connection of its own between two hosts. @throws SystemCallError, e.g. EPROTONOSUPPORT without MPTCP. */

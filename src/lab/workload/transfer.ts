@@ -39,6 +39,8 @@ export type TransferResult = {
   readonly ok: boolean;
 };
 
+const closedEarly = "The connection was closed before all data had arrived";
+
 export class Transfer {
   /** The ends as the hosts see them. */
   readonly client: net.Socket;
@@ -93,7 +95,7 @@ export class Transfer {
   }
 
   async #run(options: TransferOptions): Promise<TransferResult> {
-    const { sender, receiver } = this;
+    const { receiver } = this;
     const sentHash = createHash("sha256");
     const receivedHash = createHash("sha256");
     const timer =
@@ -110,7 +112,7 @@ export class Transfer {
           });
           receiver.once("end", resolve);
           receiver.on("error", reject);
-          receiver.once("close", () => reject(new Error("The connection was closed before all data had arrived")));
+          receiver.once("close", () => reject(new Error(closedEarly)));
         }),
       ]);
     } finally {
@@ -138,6 +140,7 @@ export class Transfer {
     let failure: Error | undefined;
     sender.on("error", (error) => (failure = error));
     for (let at = 0; !this.#stopping && this.#sent < limit; at = (at + chunkBytes) % block.length) {
+      if (sender.destroyed) throw failure ?? new Error(closedEarly);
       const chunk = block.subarray(at, at + Math.min(chunkBytes, limit - this.#sent));
       hash.update(chunk);
       this.#sent += chunk.length;
