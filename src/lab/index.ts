@@ -1,12 +1,12 @@
-export * from "./clean.ts";
-export * from "./execute.ts";
+export { cleanLab, listLabs, type Leftover } from "./clean.ts";
+export { missingTools, requireRights, requireTools } from "./execute.ts";
 export * from "./lab.ts";
-export * from "./plan.ts";
-export * from "./spec.ts";
-export * from "./workload/transfer.ts";
 export * from "./measure/accuracy.ts";
 export * from "./measure/counters.ts";
 export * from "./measure/ping.ts";
 export * from "./measure/steal.ts";
+export { bare, planLab, type LabPlan, type PlannedEnd, type PlannedLink, type Step, type Tool } from "./plan.ts";
+export * from "./spec.ts";
 export * from "./workload/connection.ts";
 export * from "./workload/request-response.ts";
+export * from "./workload/transfer.ts";

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { dumpTcpSockets } from "./diag.ts";
 import { createNetns, deleteNetns, listNetns, netnsInode, withNetns } from "./netns.ts";
@@ -95,6 +96,17 @@ describe("connectMptcp()", () => {
       socket.destroy();
       server.close();
     }
+  });
+
+  test("binds to a local address", async () => {
+    const server = await listenMptcp({ address: "0.0.0.0", port: 0, netns: name });
+    const { port } = server.address() as { port: number };
+    const accepted = new Promise<Socket>((resolve) => server.once("connection", resolve));
+    const socket = await connectMptcp({ address: "127.0.0.1", port, localAddress: "127.0.0.5", netns: name });
+    expect((await accepted).remoteAddress).toBe("127.0.0.5");
+    (await accepted).destroy();
+    socket.destroy();
+    server.close();
   });
 
   test("refuses a congestion control that does not exist", async () => {

@@ -1,7 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { createLab, type Lab } from "../lab.ts";
 import { wifiAndLte, type LabSpec } from "../spec.ts";
 import { formatAccuracy, measureLab } from "./accuracy.ts";
+import { flood } from "./flood.ts";
+import { median, ping } from "./ping.ts";
+import { runQuiet } from "./steal.ts";
 
 let lab: Lab | undefined;
 afterEach(async () => {
@@ -34,4 +38,21 @@ test.each([
     rows.every((row) => row.ok),
     `\n${formatAccuracy(rows)}`,
   ).toBe(true);
+});
+
+test("a full queue delays by what it was asked to hold", async () => {
+  lab = await createLab({ ...wifiAndLte, links: [{ ...wifiAndLte.links[0], queueMs: 80 }] });
+  const [link] = lab.links;
+  const running = lab;
+  const { value } = await runQuiet(async () => {
+    const packetsPerSecond = 4000;
+    const flooding = flood(running, { link, direction: "forward", frameBytes: 1514, packetsPerSecond, packets: 8000 });
+    await sleep(500);
+    const { rttsMs } = await ping(running, { from: "client", to: "server", link: "wifi", count: 40, intervalMs: 20 });
+    await flooding;
+    return median(rttsMs);
+  });
+  // 20 ms of delay and 80 ms of queue, of which some room is empty when a ping gets in.
+  expect(value).toBeGreaterThan(90);
+  expect(value).toBeLessThan(105);
 });
