@@ -1,8 +1,10 @@
 /**
- * Moves registers to memory. At first each block that uses a spilled register loads it once; where even that is too much,
- * each use loads it anew. A register with one constant definition is computed again instead.
+ * Moves registers to memory. At first one load serves all uses down a chain of blocks without joins; a register that this
+ * makes and that cannot stay either is loaded once a block instead, and at last for each use. A register with one constant
+ * definition is computed again rather than loaded.
  */
 import {
+  successorsOf,
   Effect,
   effects,
   machine,
@@ -24,16 +26,27 @@ interface Plan {
   /** Where it lives; undefined if `definition` can be repeated. */
   readonly slot: number | undefined;
   readonly definition: MachineInstruction | undefined;
-  /** Whether one load serves the rest of the block (or all until a call). */
-  readonly perBlock: boolean;
+  readonly reach: Reach;
 }
+
+/** How far one load serves, at most until the next call. */
+const Reach = { chain: 0, block: 1, use: 2 } as const;
+type Reach = (typeof Reach)[keyof typeof Reach];
+
+/** A register that holds a spilled one for a while. */
+interface Holder {
+  /** -1 for a constant. */
+  readonly slot: number;
+  readonly reach: Reach;
+}
+
+type Holders = Map<number, number>;
 
 export class Spiller {
   readonly #fn: MachineFunction;
   /** Registers made by spilling that live for an instruction or two: spilling them would not help. */
   readonly temporaries = new Set<number>();
-  /** Registers that hold a spilled one for a block -> its slot, -1 for a constant. */
-  readonly #slotOfHolder = new Map<number, number>();
+  readonly #holders = new Map<number, Holder>();
   slotCount = 0;
 
   constructor(fn: MachineFunction) {
@@ -44,26 +57,47 @@ export class Spiller {
     const constants = this.#findConstantDefinitions(new Set(classes.map(({ register }) => register)));
     const plans = new Map<number, Plan>();
     for (const { register, members } of classes) {
-      const perBlock = !members.some((member) => this.#slotOfHolder.has(member) || this.temporaries.has(member));
+      const reach = Math.max(-1, ...members.map((member) => this.#holders.get(member)?.reach ?? -1)) + 1;
       const definition = constants.get(register);
-      plans.set(register, { slot: definition ? undefined : this.#slotFor(members), definition, perBlock });
+      const slot = definition ? undefined : this.#slotFor(members);
+      plans.set(register, { slot, definition, reach: Math.min(reach, Reach.use) as Reach });
     }
-    for (const block of this.#fn.blocks) new BlockRewriter(this, block, plans).run();
+    this.#rewrite(plans);
   }
 
   /** A new register for a spilled one. */
-  register(plan: Plan): number {
+  register({ slot = -1, reach }: Plan): number {
     const register = this.#fn.registerCount++;
-    if (plan.perBlock) this.#slotOfHolder.set(register, plan.slot ?? -1);
-    else this.temporaries.add(register);
+    this.#holders.set(register, { slot, reach });
+    if (reach === Reach.use) this.temporaries.add(register);
     return register;
+  }
+
+  #rewrite(plans: ReadonlyMap<number, Plan>): void {
+    const predecessorCount = new Map<MachineBlock, number>();
+    for (const block of this.#fn.blocks) {
+      for (const next of successorsOf(block)) predecessorCount.set(next, (predecessorCount.get(next) ?? 0) + 1);
+    }
+    const [entry] = this.#fn.blocks;
+    const seen = new Set([entry]);
+    const work: { block: MachineBlock; holders: Holders }[] = [{ block: entry, holders: new Map() }];
+    for (let item = work.pop(); item; item = work.pop()) {
+      const { block, holders } = item;
+      new BlockRewriter(this, block, plans, holders).run();
+      for (const [register] of holders) if (plans.get(register)!.reach !== Reach.chain) holders.delete(register);
+      for (const next of successorsOf(block)) {
+        if (seen.has(next)) continue;
+        seen.add(next);
+        work.push({ block: next, holders: predecessorCount.get(next) === 1 ? new Map(holders) : new Map() });
+      }
+    }
   }
 
   /** Holders of one slot alone have their value there already; anything else needs a slot of its own. */
   #slotFor(members: readonly number[]): number {
     const [first] = members;
-    const slot = this.#slotOfHolder.get(first) ?? -1;
-    const isHome = slot >= 0 && members.every((member) => this.#slotOfHolder.get(member) === slot);
+    const slot = this.#holders.get(first)?.slot ?? -1;
+    const isHome = slot >= 0 && members.every((member) => this.#holders.get(member)?.slot === slot);
     return isHome ? slot : this.slotCount++;
   }
 
@@ -91,9 +125,11 @@ class BlockRewriter {
   readonly #plans: ReadonlyMap<number, Plan>;
   readonly #out: MachineInstruction[] = [];
   /** Spilled register -> the one that holds it here. */
-  readonly #holders = new Map<number, number>();
+  readonly #holders: Holders;
 
-  constructor(spiller: Spiller, block: MachineBlock, plans: ReadonlyMap<number, Plan>) {
+  /** `holders` come from the block before, and are those at this block's end afterwards. */
+  constructor(spiller: Spiller, block: MachineBlock, plans: ReadonlyMap<number, Plan>, holders: Holders) {
+    this.#holders = holders;
     this.#spiller = spiller;
     this.#block = block;
     this.#plans = plans;
@@ -152,7 +188,8 @@ class BlockRewriter {
   }
 
   #forgetTemporaries(): void {
-    for (const [register] of this.#holders) if (!this.#plans.get(register)!.perBlock) this.#holders.delete(register);
+    for (const [register] of this.#holders)
+      if (this.#plans.get(register)!.reach === Reach.use) this.#holders.delete(register);
   }
 }
 

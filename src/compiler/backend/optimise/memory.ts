@@ -3,7 +3,7 @@
  * touch the same bytes lies on a path in between.
  */
 import type { Flow } from "../../ir/flow.ts";
-import type { Memory, MemorySize, Op, Value } from "../../ir/ir.ts";
+import type { Memory, Op, Value } from "../../ir/ir.ts";
 import { constantOf } from "./simplify.ts";
 
 /** Looking further back than this costs more than a load. */
@@ -137,9 +137,4 @@ function mayChange(write: Write, place: Place): boolean {
 function objectOf(pointer: Value): Value {
   while (pointer.op.op === "pointerAdd") pointer = pointer.op.base;
   return pointer;
-}
-
-/** Whether a value of `size` bytes in memory is all that a load needs to give the same bits again. */
-export function isWhole(value: Value, size: MemorySize): boolean {
-  return value.type.kind === "pointer" || (size === 8 && value.type.kind === "int" && value.type.width === 64);
 }

@@ -16,7 +16,7 @@ import {
 import { countUses, edgesOf, forEachOperand, mapOperands, mapTerminatorOperands, valueCount } from "../../ir/visit.ts";
 import { negated } from "../../ir/evaluate.ts";
 import { Facts } from "./facts.ts";
-import { isWhole, MemoryState } from "./memory.ts";
+import { MemoryState } from "./memory.ts";
 import { constantOf, simplify, simplifyCondition, type Rewriter } from "./simplify.ts";
 
 /** Rules could undo each other; this many in a row are enough for anything sensible. */
@@ -143,7 +143,7 @@ class Numbering implements Rewriter {
     if (value.op.op === "load" && value.op.size === op.size && sameType(value.type, type)) return value;
     if (type.kind !== "int" || value.type.kind !== "int")
       return sameType(value.type, type) && op.size === 8 ? value : undefined;
-    if (op.size === 8) return isWhole(value, 8) ? value : undefined;
+    if (op.size === 8) return value.type.width === 64 ? value : undefined;
     const low = value.type.width === 64 ? this.make({ op: "truncate", value }, int32) : value;
     if (op.size === 4) return low;
     const mask = this.make({ op: "const", value: op.size === 1 ? 0xffn : 0xffffn }, int32);
