@@ -58,6 +58,8 @@ export interface Packet {
   readonly tcp: Tcp;
   /** The packet's flow, the same in both directions: this host's address and port, and the peer's. */
   readonly flow: Flow;
+  /** Drops the packet at the end of the chain; the actors behind this one still see it. */
+  drop(): void;
 }
 
 /** A subflow as seen from this host, usable as the key of a state map. */

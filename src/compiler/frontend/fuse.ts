@@ -122,7 +122,10 @@ class Fusion {
         if (use.policy.on === subject.kind) this.#act(use, index, subject);
       });
       builder.position = undefined;
-      if (subject.kind === "packet") subject.packet.checksum.finish(lowering, subject.packet);
+      if (subject.kind === "packet") {
+        subject.packet.checksum.finish(lowering, subject.packet);
+        builder.return(builder.read(subject.packet.verdict));
+      }
       builder.jump(exit);
     }
     builder.position = undefined;

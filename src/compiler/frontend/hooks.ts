@@ -13,19 +13,22 @@ export interface HookFacts {
   readonly direction: "ingress" | "egress";
   /** What the program returns to let the packet (or the kernel) go on; as the 32 bits of r0. */
   readonly proceed: number;
+  /** What it returns to drop the packet; for packet hooks. */
+  readonly drop?: number;
   /** For messages. */
   readonly title: string;
 }
 
 export const hooks: Readonly<Record<Hook, HookFacts>> = {
-  // XDP_PASS
-  xdp: { programType: "xdp", attachType: "xdp", direction: "ingress", proceed: 2, title: "XDP" },
-  // TCX_NEXT: programs behind this one run too.
+  // XDP_PASS, XDP_DROP
+  xdp: { programType: "xdp", attachType: "xdp", direction: "ingress", proceed: 2, drop: 1, title: "XDP" },
+  // TCX_NEXT: programs behind this one run too. TCX_DROP.
   tcx_ingress: {
     programType: "schedCls",
     attachType: "tcxIngress",
     direction: "ingress",
     proceed: 0xffff_ffff,
+    drop: 2,
     title: "tc ingress",
   },
   tcx_egress: {
@@ -33,6 +36,7 @@ export const hooks: Readonly<Record<Hook, HookFacts>> = {
     attachType: "tcxEgress",
     direction: "egress",
     proceed: 0xffff_ffff,
+    drop: 2,
     title: "tc egress",
   },
   sock_ops: { programType: "sockOps", attachType: "cgroupSockOps", direction: "egress", proceed: 1, title: "socket" },

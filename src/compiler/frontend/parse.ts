@@ -7,7 +7,7 @@ import { helpers } from "../../bpf/helpers.ts";
 import type { Variable } from "../ir/builder.ts";
 import { int32, int64, pointer, type Block, type Value } from "../ir/ir.ts";
 import { Checksum } from "./checksum.ts";
-import type { PacketHook } from "./hooks.ts";
+import { hooks, type PacketHook } from "./hooks.ts";
 import { conceal } from "./conceal.ts";
 import type { Lowering } from "./lowering.ts";
 import { Removals } from "./removals.ts";
@@ -47,8 +47,10 @@ export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context
     tcpLength: { name: "tcp_length", type: int32 },
     checksum: new Checksum(),
     removals: new Removals(),
+    verdict: { name: "verdict", type: int32 },
   };
   packet.checksum.start(builder);
+  builder.write(packet.verdict, builder.const(hooks[hook].proceed));
   const attempt: Variable = { name: "pulled", type: int32 };
   builder.write(attempt, builder.const(0));
 

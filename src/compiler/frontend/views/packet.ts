@@ -29,6 +29,8 @@ export interface ParsedPacket {
   readonly tcpLength: Variable;
   readonly checksum: Checksum;
   readonly removals: Removals;
+  /** What the program returns. */
+  readonly verdict: Variable;
 }
 
 /** A property that is a plain header field: big-endian, at a fixed offset. */
@@ -83,6 +85,14 @@ export class PacketView implements View {
       default:
         return undefined;
     }
+  }
+
+  call(lowering: Lowering, method: string): LanguageValue | undefined {
+    if (method !== "drop" || !lowering.effects) return undefined;
+    const { builder } = lowering;
+    builder.write(this.#packet.verdict, builder.const(hooks[this.#packet.hook].drop!));
+    lowering.effects.acted();
+    return { kind: "undefined" };
   }
 }
 
