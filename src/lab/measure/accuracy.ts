@@ -104,7 +104,11 @@ async function measureLinks(lab: Lab, options: AccuracyOptions): Promise<Accurac
 export function rttProbe(jitterMs: number): { count: number; intervalMs: number; tolerance: number } {
   const count = Math.min(401, Math.max(31, Math.ceil((4 * jitterMs) ** 2)));
   const deviation = jitterMs / Math.sqrt(count);
-  return { count, intervalMs: Math.max(10, 2 * jitterMs), tolerance: Math.max(rttToleranceMs, 3 * deviation) };
+  return {
+    count,
+    intervalMs: Math.max(jitterMs === 0 ? 40 : 10, 2 * jitterMs),
+    tolerance: Math.max(rttToleranceMs, 3 * deviation),
+  };
 }
 
 async function measureRtt(lab: Lab, link: PlannedLink, probe: { count: number; intervalMs: number }): Promise<number> {
@@ -114,22 +118,37 @@ async function measureRtt(lab: Lab, link: PlannedLink, probe: { count: number; i
 }
 
 const settleMs = 500;
-const measureMs = 2000;
+const shortestWindowMs = 200;
+const windows = 11;
 
-/** More is sent than fits, so that the bottleneck is busy all the time; what comes out is counted. */
+/**
+ * More is sent than fits, so that the bottleneck is busy all the time; what comes out is counted. The median of short windows:
+ * a moment in which the machine stood still makes one window low and the next one high.
+ */
 async function measureRate(lab: Lab, link: PlannedLink, direction: Direction, rateMbit: number): Promise<number> {
   const frameBytes = 1514;
   const packetsPerSecond = Math.max(20, (1.3 * rateMbit * 1e6) / 8 / frameBytes);
-  const packets = Math.ceil((packetsPerSecond * (settleMs + measureMs + 500)) / 1000);
+  const windowMs = Math.max(shortestWindowMs, slowWindowMs(rateMbit, frameBytes));
+  const packets = Math.ceil((packetsPerSecond * (settleMs + windows * windowMs + 500)) / 1000);
   const flooding = flood(lab, { link, direction, frameBytes, packetsPerSecond, packets });
   const read = () => ({ at: performance.now(), bytes: readLinkCounters(lab)[link.name][direction].sent.bytes });
   await sleep(settleMs);
-  const before = read();
-  await sleep(measureMs);
-  const after = read();
+  const rates: number[] = [];
+  for (let before = read(); rates.length < windows;) {
+    await sleep(windowMs);
+    const after = read();
+    rates.push(((after.bytes - before.bytes) * 8) / 1000 / (after.at - before.at));
+    before = after;
+  }
   await flooding;
   await sleep(lab.conditions(link.name)[direction].queueMs + 50);
-  return ((after.bytes - before.bytes) * 8) / 1000 / (after.at - before.at);
+  return median(rates);
+}
+
+/** On a slow link one packet more or less must not matter. */
+function slowWindowMs(rateMbit: number, frameBytes: number): number {
+  const packetsPerWindow = 100;
+  return (packetsPerWindow * frameBytes * 8) / (rateMbit * 1000);
 }
 
 const smallFrameBytes = 64;
