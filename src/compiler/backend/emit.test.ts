@@ -56,6 +56,18 @@ describe("emit()", () => {
 });
 
 describe("optimise()", () => {
+  it(
+    "leaves every function well formed",
+    () => {
+      for (let seed = 0; seed < 2500; seed++) {
+        const fn = generate(seed, { variables: 2, statements: 6 + (seed % 12), calls: true, maxTrips: 2 });
+        optimise(fn);
+        expect(() => verify(fn), `seed ${seed}`).not.toThrow();
+      }
+    },
+    TIMEOUT_MS,
+  );
+
   for (const [name, shape] of Object.entries(shapes)) {
     it(
       `keeps what a function computes with ${name}`,

@@ -103,8 +103,9 @@ class Threading {
     this.#escapes = findEscapes(fn, this.#nextBlock);
     for (const block of fn.blocks) {
       const { terminator } = block;
-      if (terminator?.op !== "return" || block.parameters.length > 0 || !isConstant(terminator.value)) continue;
-      if (!block.values.every(isConstant) || this.#escapes[block.id]) continue;
+      if (terminator?.op !== "return" || block.parameters.length > 0 || this.#escapes[block.id]) continue;
+      // A constant from elsewhere would not be there for others that come to this block.
+      if (!block.values.every(isConstant) || !block.values.includes(terminator.value)) continue;
       const key = keyOf(terminator.value);
       if (!this.#returns.has(key)) this.#returns.set(key, block);
     }
