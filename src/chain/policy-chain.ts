@@ -124,6 +124,7 @@ export class PolicyChain {
     const pins = beginPins(this.name);
     const links: KernelLink[] = [];
     let collection: Collection | undefined;
+    let draft: RunningChain | undefined;
     try {
       collection = loadCollection({ programs: compiled.programs, maps: compiled.maps });
       this.#writeParameters(collection, compiled, actors);
@@ -133,10 +134,11 @@ export class PolicyChain {
       attachments.forEach(({ pin }, i) => links[i]!.pin(`${pins.directory}/${pin}`));
       const description = this.#describe(actors, attachments, compiled);
       this.#writeDescription(pins, description);
-      const chain = new RunningChain(pins.commit(), description);
-      chain.applyToSockets();
-      return chain;
+      draft = new RunningChain(pins.directory, description);
+      draft.applyToSockets();
+      return new RunningChain(pins.commit(), description);
     } catch (error) {
+      draft?.releaseSockets();
       pins.rollback();
       throw error;
     } finally {

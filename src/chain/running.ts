@@ -94,14 +94,19 @@ export class RunningChain {
 
   /** Takes the chain off its hooks and forgets it. Sockets that it limited are free again. */
   remove(): void {
+    this.releaseSockets();
+    removePins(this.#directory);
+  }
+
+  /** @internal Takes back what the socket programs set; new connections are left alone from now on. */
+  releaseSockets(): void {
     this.#inNamespace(() => {
       for (const { pin, hook } of this.description.attachments) if (hook === "sock_ops") this.#detach(pin);
       this.#iterate("iter_tcp_release");
     });
-    removePins(this.#directory);
   }
 
-  /** Lets the socket programs act on the connections that run now. */
+  /** @internal Lets the socket programs act on the connections that run now. */
   applyToSockets(): void {
     this.#inNamespace(() => this.#iterate("iter_tcp"));
   }
