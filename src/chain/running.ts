@@ -1,7 +1,9 @@
 /** A submitted chain: read its counters and state, change its parameters, remove it. Any process may open it by name. */
+import { existsSync } from "node:fs";
 import { parametersMap, countersMap, type Hook } from "../compiler/index.ts";
 import {
   netnsInode,
+  netnsPath,
   openLink,
   openMap,
   runIter,
@@ -100,10 +102,11 @@ export class RunningChain {
 
   /** @internal Takes back what the socket programs set; new connections are left alone from now on. */
   releaseSockets(): void {
-    this.#inNamespace(() => {
-      for (const { pin, hook } of this.description.attachments) if (hook === "sock_ops") this.#detach(pin);
-      this.#iterate("iter_tcp_release");
-    });
+    for (const { pin, hook } of this.description.attachments) if (hook === "sock_ops") this.#detach(pin);
+    const { name } = this.description.netns;
+    // The sockets of a namespace that is gone are gone too.
+    if (name !== undefined && !existsSync(netnsPath(name))) return;
+    this.#inNamespace(() => this.#iterate("iter_tcp_release"));
   }
 
   /** @internal Lets the socket programs act on the connections that run now. */
