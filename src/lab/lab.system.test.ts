@@ -24,7 +24,7 @@ const tuple = (one: { local: { address: string; port: number }; remote: { addres
 
 /** A process of its own with a lab; its namespaces and the process ids in the wire. */
 async function labElsewhere() {
-  const script = await runnableModule("lab/testing/hold-lab.ts");
+  const script = runnableModule("lab/testing/hold-lab.ts");
   const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] });
   const [line] = (await once(child.stdout, "data")) as [Buffer];
   const runId = line.toString().trim();

@@ -89,7 +89,7 @@ export class Lab {
   }
 
   async #impair(queues: { queue: number; impairment: Impairment }[]): Promise<void> {
-    this.#delay ??= await DelayProcess.start(this.netnsOf(wire));
+    this.#delay ??= DelayProcess.start(this.netnsOf(wire));
     await this.#delay.configure(queues);
     for (const { queue } of queues) this.#queued.add(queue);
   }

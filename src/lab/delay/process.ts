@@ -31,8 +31,8 @@ export class DelayProcess {
     for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as unknown as Socket).unref();
   }
 
-  static async start(netns: NetworkNamespace): Promise<DelayProcess> {
-    const entry = await runnableModule("lab/delay/main.ts");
+  static start(netns: NetworkNamespace): DelayProcess {
+    const entry = runnableModule("lab/delay/main.ts");
     const child = withNetns(netns, () =>
       spawn(process.execPath, [entry], { stdio: ["pipe", "pipe", "pipe"], env: {} }),
     );
