@@ -144,10 +144,10 @@ class Fusion {
     return { kind: "socket", socket };
   }
 
-  #count(slot: CounterSlot): void {
+  #count(slot: CounterSlot, by?: Value): void {
     const builder = this.#builder;
     const index = this.#input.layout.counters.findIndex((other) => sameSlot(other, slot));
-    const sum = builder.binary("add", builder.load(8, this.#counters, 8 * index), builder.const(1, 64));
+    const sum = builder.binary("add", builder.load(8, this.#counters, 8 * index), by ?? builder.const(1, 64));
     builder.store(8, this.#counters, 8 * index, sum);
   }
 
@@ -208,12 +208,9 @@ class Fusion {
 
     builder.position = undefined;
     if (subject.kind === "packet") subject.packet.removals.finish(lowering, subject.packet);
-    const [did, next] = [builder.block(), builder.block()];
-    builder.branch("ne", builder.read(acted), builder.const(0), did, next);
-    lowering.enter(did);
-    this.#count({ kind: "acted", actor: index });
-    builder.jump(next);
-    lowering.enter(next);
+    // Added rather than branched on: what is known of a flag would make the verifier follow every way to it on its own.
+    const flag = builder.read(acted);
+    if (flag.op.op !== "const" || flag.op.value !== 0n) this.#count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
   }
 
   #findRun(use: PolicyUse): RunFunction {
