@@ -1,0 +1,83 @@
+/**
+ * `npm run bench`: what a chain costs per packet next to the same in C, how long it takes to compile and to submit, and what
+ * a transfer loses. Progress goes to stderr; stdout gets the table, or with `--json` an array of rows.
+ */
+import { clangVersion } from "./baseline.ts";
+import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
+import { measureDurations } from "./durations.ts";
+import { timePrograms } from "./measure.ts";
+import { timedPacket } from "./packets.ts";
+import { checkAgreement, loadBaseline, loadChain } from "./pair.ts";
+import { formatTable, rounded, type Row } from "./report.ts";
+import { measureThroughput } from "./throughput.ts";
+
+const titles: Readonly<Record<BenchHook, string>> = { xdp: "XDP", tcx_ingress: "tc ingress" };
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function noteDisturbed(rounds: number): string {
+  return rounds === 0 ? "" : `; ${rounds} disturbed ${rounds === 1 ? "round" : "rounds"}`;
+}
+
+function measurePackets(chain: BenchChain, hook: BenchHook, withBaseline: boolean): Row {
+  const name = `${chain.name}, ${titles[hook]}`;
+  const ours = loadChain(chain, hook);
+  try {
+    const baseline = withBaseline ? loadBaseline(chain, hook) : undefined;
+    try {
+      if (baseline) checkAgreement(name, ours, baseline);
+      const programs = [ours, ...(baseline ? [baseline] : [])].map(({ program }) => program);
+      const { nsPerPacket, disturbed } = timePrograms(programs, timedPacket);
+      const [mine, theirs] = nsPerPacket.map((value) => rounded(value, 2));
+      say(`timed   ${name}${noteDisturbed(disturbed)}`);
+      return theirs === undefined
+        ? { name, nsPerPacket: mine, baseline: null, ratio: null }
+        : { name, nsPerPacket: mine, baseline: theirs, ratio: rounded(mine / theirs, 3) };
+    } finally {
+      baseline?.close();
+    }
+  } finally {
+    ours.close();
+  }
+}
+
+async function run(): Promise<Row[]> {
+  const clang = clangVersion();
+  say(clang ? `C       ${clang}` : "C       clang is not installed: no baseline, no ratio (apt-get install clang)");
+  const durations = await measureDurations();
+  const rows = benchChains.flatMap((chain) =>
+    benchHooks.map((hook) => measurePackets(chain, hook, clang !== undefined)),
+  );
+  const { withChain, without, disturbed } = await measureThroughput();
+  say(`timed   transfers${noteDisturbed(disturbed)}`);
+  const largest = benchChains.at(-1)!.name;
+  return [
+    ...rows,
+    { name: `first compilation, ${largest}`, ms: rounded(durations.firstCompileMs, 1) },
+    { name: `compilation, ${largest}`, ms: rounded(durations.compileMs, 1) },
+    { name: `submission, ${largest}`, ms: rounded(durations.submitMs, 1) },
+    {
+      name: "transfer, every packet recorded on tc",
+      mbitPerSecond: rounded(withChain, 0),
+      baseline: rounded(without, 0),
+      ratio: rounded(withChain / without, 3),
+    },
+  ];
+}
+
+const options = process.argv.slice(2);
+const unknown = options.find((option) => option !== "--json");
+if (unknown !== undefined) {
+  say(`Cannot run the benchmark: no option ${unknown}; there is --json`);
+  process.exitCode = 2;
+} else {
+  try {
+    const rows = await run();
+    process.stdout.write(`${options.includes("--json") ? JSON.stringify(rows, undefined, 2) : formatTable(rows)}\n`);
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,61 @@
+/** A chain and its baseline in the kernel, side by side: they must agree before they are compared. */
+import { countersMap, parametersMap } from "../compiler/index.ts";
+import { loadCollection, testRun, type Collection, type KernelMap, type KernelProgram } from "../linux/index.ts";
+import { compileBaseline } from "./baseline.ts";
+import { baselineParameters, policyChain, type BenchChain, type BenchHook } from "./chains.ts";
+import { samplePackets } from "./packets.ts";
+
+export interface Side {
+  readonly program: KernelProgram;
+  readonly counters: KernelMap;
+  close(): void;
+}
+
+const firstKey = new Uint8Array(4);
+
+export function loadChain(chain: BenchChain, hook: BenchHook): Side {
+  const { programs, maps } = policyChain(chain, hook).compile();
+  return side(loadCollection({ programs: { chain: programs[hook] }, maps }), countersMap, parametersMap);
+}
+
+export function loadBaseline(chain: BenchChain, hook: BenchHook): Side {
+  const program = compileBaseline(chain.baseline, hook);
+  return side(loadCollection({ programs: { chain: program } }), "counters", ".bss");
+}
+
+function side(collection: Collection, counters: string, parameters: string): Side {
+  const map = collection.maps[parameters];
+  const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
+  map.update(firstKey, new Uint8Array(words.buffer));
+  return {
+    program: collection.programs["chain"],
+    counters: collection.maps[counters],
+    close: () => collection.close(),
+  };
+}
+
+/** @throws Error naming the packet on which the two sides differ: in verdict, in what they make of it, in what they count */
+export function checkAgreement(where: string, ours: Side, baseline: Side): void {
+  for (const [name, data] of Object.entries(samplePackets)) {
+    const [a, b] = [testRun(ours.program, { data }), testRun(baseline.program, { data })];
+    const fail = (what: string, mine: unknown, expected: unknown): never => {
+      throw new Error(`Cannot compare ${where}: for the packet "${name}" ${what} ${mine}, by the baseline ${expected}`);
+    };
+    if (a.returnValue !== b.returnValue) fail("the verdict is", a.returnValue, b.returnValue);
+    if (a.data.length !== b.data.length) fail("the length becomes", a.data.length, b.data.length);
+    const at = a.data.findIndex((byte, i) => byte !== b.data[i]);
+    if (at >= 0) fail(`byte ${at} becomes`, a.data[at], b.data[at]);
+    const [counted, expected] = [totals(ours.counters), totals(baseline.counters)];
+    if (counted.join() !== expected.join()) fail("the counters are", counted.join(" "), expected.join(" "));
+  }
+}
+
+function totals(counters: KernelMap): bigint[] {
+  const sums = Array.from({ length: counters.valueSize / 8 }, () => 0n);
+  for (const bytes of counters.lookupPerCpu(firstKey) ?? []) {
+    new BigUint64Array(bytes.slice().buffer).forEach((value, i) => {
+      sums[i] += value;
+    });
+  }
+  return sums;
+}

@@ -1,0 +1,48 @@
+/** Results as rows: the same ones for the table and for JSON. */
+
+/** A chain on one packet hook; `baseline` and `ratio` are null where there is no clang. */
+export interface PacketRow {
+  readonly name: string;
+  readonly nsPerPacket: number;
+  readonly baseline: number | null;
+  readonly ratio: number | null;
+}
+export interface DurationRow {
+  readonly name: string;
+  readonly ms: number;
+}
+/** `baseline` is the transfer without a chain; the ratio is what is left of it. */
+export interface ThroughputRow {
+  readonly name: string;
+  readonly mbitPerSecond: number;
+  readonly baseline: number;
+  readonly ratio: number;
+}
+export type Row = PacketRow | DurationRow | ThroughputRow;
+
+export function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}
+
+function cells(row: Row): string[] {
+  if ("ms" in row) return [row.name, `${row.ms.toFixed(1)} ms`, "", ""];
+  const ratio = row.ratio === null ? "-" : row.ratio.toFixed(3);
+  if ("mbitPerSecond" in row)
+    return [row.name, `${row.mbitPerSecond.toFixed(0)} Mbit/s`, `${row.baseline.toFixed(0)} Mbit/s`, ratio];
+  const baseline = row.baseline === null ? "-" : `${row.baseline.toFixed(1)} ns`;
+  return [row.name, `${row.nsPerPacket.toFixed(1)} ns`, baseline, ratio];
+}
+
+/** Names to the left, numbers to the right. */
+export function formatTable(rows: readonly Row[]): string {
+  const table = [["", "measured", "baseline", "ratio"], ...rows.map(cells)];
+  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)));
+  return table
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

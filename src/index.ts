@@ -1,0 +1,2 @@
+/** emptcp: policy chains for Multipath TCP. */
+export * from "./chain/index.ts";
