@@ -65,6 +65,11 @@ export function readElfProgram(file: Uint8Array, section: string): ElfProgram {
   return { instructions, maps };
 }
 
+/** Where a section's bytes are in the file: offset and length. */
+function range(header: DataView): [number, number] {
+  return [Number(header.getBigUint64(24, true)), Number(header.getBigUint64(32, true))];
+}
+
 function readSections(file: Uint8Array): Section[] {
   const view = viewOf(file);
   if (file.length < 64 || view.getUint32(0) !== 0x7f454c46 || file[4] !== 2 || file[5] !== 1)
@@ -74,10 +79,6 @@ function readSections(file: Uint8Array): Section[] {
   const headers = Array.from({ length: count }, (_, i) =>
     viewOf(file.subarray(start + i * size, start + (i + 1) * size)),
   );
-  const range = (header: DataView): [number, number] => [
-    Number(header.getBigUint64(24, true)),
-    Number(header.getBigUint64(32, true)),
-  ];
   const [namesAt] = range(headers[names]);
   return headers.map((header) => {
     const [offset, length] = range(header);

@@ -38,7 +38,7 @@ function side(collection: Collection, counters: string, parameters: string): Sid
 export function checkAgreement(where: string, ours: Side, baseline: Side): void {
   for (const [name, data] of Object.entries(samplePackets)) {
     const [a, b] = [testRun(ours.program, { data }), testRun(baseline.program, { data })];
-    const fail = (what: string, mine: unknown, expected: unknown): never => {
+    const fail = (what: string, mine: number | string, expected: number | string): never => {
       throw new Error(`Cannot compare ${where}: for the packet "${name}" ${what} ${mine}, by the baseline ${expected}`);
     };
     if (a.returnValue !== b.returnValue) fail("the verdict is", a.returnValue, b.returnValue);
