@@ -1,0 +1,65 @@
+/** Chains of built-in policies that the tests run everywhere. */
+import { packetType } from "../../policies/index.ts";
+import type { ChainOptions, Selection } from "./policy-harness.ts";
+
+const limit = ["rate_limit", { rate: "10mbit" }] as const;
+const typeChoices =
+  packetType.params.type.representation.kind === "choice" ? packetType.params.type.representation.choices : [];
+
+/** By what they show; the generated frames use addresses in 10.0.0.0/23 and fd00::/63 and ports 80, 443 and 5001. */
+export const actorChains: Readonly<Record<string, ChainOptions>> = {
+  record: { actors: ["record"] },
+  blk_subflow: { actors: ["blk_subflow"] },
+  rate_limit: { actors: [limit] },
+  "blk_subflow, record, rate_limit": { actors: ["blk_subflow", "record", limit] },
+  "blk_subflow, record, rate_limit behind a prefix": {
+    select: ["dst", { prefix: "10.0.0.0/24" }],
+    actors: ["blk_subflow", "record", limit],
+  },
+};
+
+const selections: Readonly<Record<string, Selection>> = {
+  "src v4": ["src", { prefix: "10.0.0.0/31" }],
+  "src v6": ["src", { prefix: "fd00:0:0:1::/64" }],
+  "dst v4": ["dst", { prefix: "10.0.1.0/24" }],
+  "dst v6, not on a byte's edge": ["dst", { prefix: "fd00::2/127" }],
+  "dst v6, shorter than a word": ["dst", { prefix: "fc00::/7" }],
+  "all of IPv4": ["dst", { prefix: "0.0.0.0/0" }],
+  "all of IPv6": ["dst", { prefix: "::/0" }],
+  "ip_pair v4": ["ip_pair", { local: "10.0.0.1", remote: "10.0.0.2" }],
+  "ip_pair v6": ["ip_pair", { local: "fd00:0:0:0::1", remote: "fd00::3" }],
+  "subflow v4": ["subflow", { local: "10.0.0.2", remote: "10.0.1.1", localPort: 443, remotePort: 80 }],
+  "subflow v6": ["subflow", { local: "fd00::1", remote: "fd00::1", localPort: 80, remotePort: 80 }],
+  and: {
+    and: [
+      ["src", { prefix: "10.0.0.0/23" }],
+      ["packet_type", { type: "pure_ack" }],
+    ],
+  },
+  or: {
+    or: [
+      ["src", { prefix: "10.0.0.1" }],
+      ["dst", { prefix: "fd00::/32" }],
+      ["packet_type", { type: "rst" }],
+    ],
+  },
+  not: { not: ["packet_type", { type: "data" }] },
+  "and, or and not together": {
+    and: [
+      {
+        or: [
+          ["src", { prefix: "10.0.0.0/24" }],
+          ["dst", { prefix: "fd00::/16" }],
+        ],
+      },
+      { not: { and: [["packet_type", { type: "data_ack" }], { not: ["packet_type", { type: "fin" }] }] } },
+    ],
+  },
+};
+
+export const selectorChains: Readonly<Record<string, ChainOptions>> = Object.fromEntries(
+  Object.entries({
+    ...selections,
+    ...Object.fromEntries(typeChoices.map((type): [string, Selection] => [type, ["packet_type", { type }]])),
+  }).map(([name, select]): [string, ChainOptions] => [name, { select, actors: ["record"] }]),
+);

@@ -1,0 +1,280 @@
+/**
+ * Runs policies in tests: `chain({ source, actors: ["mark"] }).vm("xdp").run(frame)`. Policies come from a text or are
+ * built-in ones; packets run in the VM, or in the kernel (kernel-runner.ts), and both show the same `Runner`.
+ */
+import { policyFile, sourceReader } from "../../chain/sources.ts";
+import { completeInputs, readConstant, readWord, type InputRecord } from "../../chain/inputs.ts";
+import { integerSizes, type Policy } from "../../policy/index.ts";
+import { builtInActor, builtInSelector } from "../../policies/registry.ts";
+import { createMap, Vm, type PacketFields, type VmMap } from "../../bpf/vm/index.ts";
+import {
+  compileChain,
+  countersMap,
+  hooks,
+  parametersMap,
+  type ChainLayout,
+  type CompiledChain,
+  type Hook,
+  type PolicyUse,
+  type SelectorTree,
+  type StateSlot,
+} from "../index.ts";
+import { mainFile, type PolicySource } from "./policy-source.ts";
+
+export const onlyKey = new Uint8Array(4);
+
+/** A policy's name, alone or with its parameters. */
+export type Use = string | readonly [name: string, inputs: InputRecord];
+export type Selection =
+  Use | { readonly and: readonly Selection[] } | { readonly or: readonly Selection[] } | { readonly not: Selection };
+
+export interface ChainOptions {
+  /** Where policies are looked for before the built-in ones. */
+  readonly source?: PolicySource;
+  /** Everything, by default. */
+  readonly select?: Selection;
+  readonly actors?: readonly Use[];
+}
+
+export interface Counters {
+  readonly seen: number;
+  /** By selector, in the order of the expression. */
+  readonly matched: readonly number[];
+  readonly acted: readonly number[];
+  /** By actor: how often, for each reason. */
+  readonly cannot: readonly Readonly<Record<string, number>>[];
+}
+
+/** A record of a policy's state with the key it is found by. */
+export interface StateEntry {
+  readonly key: string;
+  readonly fields: Readonly<Record<string, bigint>>;
+}
+
+export interface Outcome {
+  readonly verdict: "pass" | "drop";
+  readonly packet: Uint8Array;
+}
+
+/** A chain on one or more hooks, with maps of its own that these share. */
+export interface Runner {
+  /** `hook` is needed only where the chain runs on several; the first by default. */
+  run(frame: Uint8Array, hook?: Hook): Outcome;
+  counters(): Counters;
+  /** By actor and state: `0.flows`; sorted by key. */
+  state(): Readonly<Record<string, readonly StateEntry[]>>;
+  /** Replaces fields of records; `change` gets each record and says what is new in it. */
+  changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void;
+  /** Sets live parameters of an actor. */
+  set(actor: number, inputs: InputRecord): void;
+}
+
+export class ChainUnderTest {
+  readonly #options: ChainOptions;
+  readonly #actors: readonly (PolicyUse & { readonly inputs: InputRecord })[];
+  readonly #compiled = new Map<string, CompiledChain>();
+
+  constructor(options: ChainOptions) {
+    this.#options = options;
+    this.#actors = (options.actors ?? []).map((use) => this.#use("actor", use));
+  }
+
+  #use(kind: Policy["kind"], use: Use): PolicyUse & { inputs: InputRecord } {
+    const [name, inputs] = typeof use === "string" ? [use, {}] : use;
+    const own = this.#options.source?.policies.get(name);
+    const policy = own ?? (kind === "selector" ? builtInSelector(name) : builtInActor(name));
+    return { policy, inputs, file: own ? mainFile : policyFile(policy) };
+  }
+
+  #tree(selection: Selection | undefined): SelectorTree {
+    if (selection === undefined) return { op: "any" };
+    if (typeof selection === "object" && "not" in selection) return { op: "not", term: this.#tree(selection.not) };
+    if (typeof selection === "object" && "and" in selection)
+      return { op: "and", terms: selection.and.map((term) => this.#tree(term)) };
+    if (typeof selection === "object" && "or" in selection)
+      return { op: "or", terms: selection.or.map((term) => this.#tree(term)) };
+    const { inputs, ...use } = this.#use("selector", selection);
+    const constants = Object.fromEntries(
+      completeInputs(use.policy, inputs).map(([name, type, input]) => [name, readConstant(type, input, name)]),
+    );
+    return { op: "policy", use: { ...use, constants } };
+  }
+
+  /** @throws CompileError */
+  compile(...targets: readonly Hook[]): CompiledChain {
+    const key = targets.join();
+    const known = this.#compiled.get(key);
+    if (known) return known;
+    const source = { name: "test", selector: this.#tree(this.#options.select), actors: this.#actors };
+    const compiled = compileChain(source, targets, this.#options.source?.reader ?? sourceReader);
+    this.#compiled.set(key, compiled);
+    return compiled;
+  }
+
+  /** The value of the parameters map for the inputs given with the actors; undefined without parameters. */
+  parameters(layout: ChainLayout): Uint8Array | undefined {
+    if (layout.parameters.length === 0) return undefined;
+    const words = new Uint8Array(8 * layout.parameters.length);
+    this.#actors.forEach(({ inputs }, actor) => this.writeInputs(words, layout, actor, inputs));
+    return words;
+  }
+
+  writeInputs(words: Uint8Array, layout: ChainLayout, actor: number, inputs: InputRecord): void {
+    const { policy } = this.#actors[actor]!;
+    for (const [name, type, input] of completeInputs(policy, inputs)) {
+      const { offset } = layout.parameters.find((slot) => slot.actor === actor && slot.name === name)!;
+      new DataView(words.buffer).setBigUint64(offset, readWord(type, input, name), true);
+    }
+  }
+
+  /** In the VM, where a second has passed since the start until `clockNs` is changed. */
+  vm(...targets: readonly Hook[]): VmRunner {
+    return new VmRunner(this, targets.length > 0 ? targets : ["xdp"]);
+  }
+}
+
+/** A chain of policies of `source` and built-in ones. */
+export function chain(options: ChainOptions): ChainUnderTest {
+  return new ChainUnderTest(options);
+}
+
+export class VmRunner implements Runner {
+  readonly vms: Readonly<Record<string, Vm>>;
+  clockNs = 1_000_000_000n;
+  readonly #chain: ChainUnderTest;
+  readonly #targets: readonly Hook[];
+  readonly #layout: ChainLayout;
+  readonly #maps: ReadonlyMap<string, VmMap>;
+
+  constructor(chain: ChainUnderTest, targets: readonly Hook[]) {
+    const { layout, maps, programs } = chain.compile(...targets);
+    this.#chain = chain;
+    this.#targets = targets;
+    this.#layout = layout;
+    this.#maps = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
+    const words = chain.parameters(layout);
+    if (words) this.#maps.get(parametersMap)!.update(onlyKey, words);
+    // The structure of a socket is what the test makes it: every field has 32 bytes of its own.
+    const options = {
+      maps: this.#maps,
+      now: () => this.clockNs,
+      fieldOffset: (_: string, field: string) => fieldOffset(field),
+    };
+    this.vms = Object.fromEntries(targets.map((hook) => [hook, new Vm(programs[hook]!, options)]));
+  }
+
+  run(frame: Uint8Array, hook: Hook = this.#targets[0]!, fields?: PacketFields): Outcome {
+    const { returnValue, packet } = this.vms[hook]!.runPacket(frame, fields);
+    return { verdict: verdictOf(hook, returnValue), packet };
+  }
+
+  counters(): Counters {
+    return readCounters(this.#layout, [this.#maps.get(countersMap)!.lookup(onlyKey)!]);
+  }
+
+  state(): Record<string, StateEntry[]> {
+    return readState(this.#layout, (slot) => [...this.#maps.get(slot.map)!.entries()]);
+  }
+
+  changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void {
+    for (const slot of this.#layout.state) {
+      const map = this.#maps.get(slot.map)!;
+      for (const [key, value] of changedRecords(slot, [...map.entries()], change)) map.update(key, value);
+    }
+  }
+
+  set(actor: number, inputs: InputRecord): void {
+    const map = this.#maps.get(parametersMap)!;
+    const words = map.lookup(onlyKey)!;
+    this.#chain.writeInputs(words, this.#layout, actor, inputs);
+    map.update(onlyKey, words);
+  }
+}
+
+const socketFields = [
+  ...["skc_state", "skc_family", "skc_daddr", "skc_rcv_saddr", "skc_dport", "skc_num"],
+  ...["skc_v6_daddr", "skc_v6_rcv_saddr"],
+];
+
+/** Where a field lies in the socket structures of these tests. */
+export function fieldOffset(field: string): number {
+  const index = socketFields.indexOf(field);
+  if (index < 0) throw new RangeError(`Field ${field} is not among those the tests know`);
+  return 32 * index;
+}
+export const socketSize = 32 * socketFields.length;
+
+export function verdictOf(hook: Hook, returnValue: number): "pass" | "drop" {
+  const { proceed, drop } = hooks[hook];
+  if (returnValue === proceed) return "pass";
+  if (returnValue === drop) return "drop";
+  throw new Error(`A program on ${hook} returned ${returnValue}, which is neither pass nor drop`);
+}
+
+/** Counters summed over CPUs. */
+export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[]): Counters {
+  const matched: number[] = [];
+  const acted: number[] = [];
+  const cannot: Record<string, number>[] = [];
+  let seen = 0;
+  layout.counters.forEach((slot, i) => {
+    const sum = perCpu.reduce(
+      (total, value) => total + new DataView(value.buffer, value.byteOffset).getBigUint64(8 * i, true),
+      0n,
+    );
+    if (slot.kind === "seen") seen = Number(sum);
+    else if (slot.kind === "matched") matched[slot.selector] = Number(sum);
+    else if (slot.kind === "acted") {
+      acted[slot.actor] = Number(sum);
+      cannot[slot.actor] ??= {};
+    } else (cannot[slot.actor] ??= {})[slot.reason] = Number(sum);
+  });
+  return { seen, matched, acted, cannot };
+}
+
+export type RawEntry = readonly [key: Uint8Array, value: Uint8Array];
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+export function readState(
+  layout: ChainLayout,
+  entries: (slot: StateSlot) => readonly RawEntry[],
+): Record<string, StateEntry[]> {
+  return Object.fromEntries(
+    layout.state.map((slot) => [
+      stateName(slot),
+      entries(slot)
+        .map(([key, value]) => ({ key: hex(key), fields: readRecord(slot, value) }))
+        .sort((a, b) => (a.key < b.key ? -1 : 1)),
+    ]),
+  );
+}
+
+const stateName = ({ actor, name }: StateSlot): string => `${actor}.${name}`;
+
+function readRecord(slot: StateSlot, value: Uint8Array): Record<string, bigint> {
+  return Object.fromEntries(
+    slot.fields.map(({ name, type, offset }) => {
+      const size = integerSizes[type];
+      const raw = value.slice(offset, offset + size).reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+      return [name, type.startsWith("i") ? BigInt.asIntN(8 * size, raw) : raw];
+    }),
+  );
+}
+
+/** Records as `Runner.changeState` wants them. */
+export function changedRecords(
+  slot: StateSlot,
+  entries: readonly RawEntry[],
+  change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>,
+): RawEntry[] {
+  return entries.map(([key, value]) => {
+    const changed = value.slice();
+    const changes = change(stateName(slot), { key: hex(key), fields: readRecord(slot, value) });
+    for (const [name, number] of Object.entries(changes)) {
+      const { type, offset } = slot.fields.find((field) => field.name === name)!;
+      for (let i = 0; i < integerSizes[type]; i++) changed[offset + i] = Number((number >> BigInt(8 * i)) & 0xffn);
+    }
+    return [key, changed];
+  });
+}
