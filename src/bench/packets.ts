@@ -73,7 +73,9 @@ function changed(bytes: Uint8Array, at: number, value: number): Uint8Array {
 export const timedPacket = frame();
 
 const tag = { tpid: EtherType.vlan, priority: 0, dropEligible: false, vlan: 5 };
-const tags = (count: number): Partial<Packet> => ({ ethernet: { ...ethernet, tags: Array.from({ length: count }, () => tag) } });
+const tags = (count: number): Partial<Packet> => ({
+  ethernet: { ...ethernet, tags: Array.from({ length: count }, () => tag) },
+});
 const hopByHop = { kind: "other", protocol: 0, data: new Uint8Array(6) } as const;
 
 /** Packets on which a chain and its baseline must agree. Byte numbers: IPv4 starts at 14, TCP at 34. */

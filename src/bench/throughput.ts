@@ -71,12 +71,11 @@ async function transfer(lab: Lab): Promise<number> {
   const { client, server } = connection;
   const block = new Uint8Array(1 << 18);
   let received = 0;
-  let open = true;
   client.on("data", (data: Buffer) => {
     received += data.length;
   });
   const pump = (): void => {
-    while (open && server.write(block));
+    while (server.writable && server.write(block));
   };
   server.on("drain", pump);
   try {
@@ -86,7 +85,6 @@ async function transfer(lab: Lab): Promise<number> {
     await sleep(transferMs);
     return ((received - before) * 8) / 1000 / (performance.now() - start);
   } finally {
-    open = false;
     connection.close();
   }
 }
