@@ -53,7 +53,7 @@ export function compileChain(source: ChainSource, targets: readonly Hook[], read
           hook,
           emitOrExplain(
             () => emit(ir),
-            () => program.position(runs[0]!),
+            () => program.position(runs[0]),
           ),
           maps,
         ),

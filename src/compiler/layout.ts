@@ -69,7 +69,7 @@ export function layOut(
   for (let selector = 0; selector < selectors; selector++) counters.push({ kind: "matched", selector });
   actors.forEach((_, actor) => {
     counters.push({ kind: "acted", actor });
-    for (const reason of reasons[actor]!) counters.push({ kind: "cannot", actor, reason });
+    for (const reason of reasons[actor]) counters.push({ kind: "cannot", actor, reason });
   });
   const state = actors.flatMap((actor, index) =>
     Object.entries(actor.state).map(([name, type]) => stateSlot(index, name, type)),

@@ -71,9 +71,9 @@ function runBoth(options: ChainOptions, hook: Hook, frames: readonly Uint8Array[
         return { verdict, packet: hex(packet), ...runner.counters() };
       });
       if (JSON.stringify(left) !== JSON.stringify(right)) expect(left, `VM, for ${hex(frame)}`).toEqual(right);
-      if (left!.packet === hex(frame)) continue;
+      if (left.packet === hex(frame)) continue;
       changed++;
-      checkHarmless(frame, Buffer.from(left!.packet, "hex"), writers);
+      checkHarmless(frame, Buffer.from(left.packet, "hex"), writers);
     }
     expect(withoutTimes(vm.state())).toEqual(withoutTimes(kernel.state()));
   };

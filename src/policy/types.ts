@@ -140,7 +140,7 @@ export function readRate(input: unknown): bigint | undefined {
   if (typeof input === "number" || typeof input === "bigint") return BigInt(Math.round(Number(input) / 8));
   const match = typeof input === "string" && /^\s*(\d+(?:\.\d+)?)\s*([a-z/]*)\s*$/i.exec(input);
   if (!match) return undefined;
-  const word = match[2]!.toLowerCase() || "bit";
+  const word = match[2].toLowerCase() || "bit";
   const unit = rateUnits.find(([pattern]) => pattern.test(word));
   return unit && BigInt(Math.round((Number(match[1]) * unit[1]) / 8));
 }

@@ -24,7 +24,7 @@ export function branchInPrefix(
   const { builder } = lowering;
   if (address.kind === "constant") return builder.jump(constantInPrefix(address.bytes, prefix) ? yes : no);
   const mask = maskBytes(prefix.length, prefix.bytes.length);
-  const network = prefix.bytes.map((byte, i) => byte & mask[i]!);
+  const network = prefix.bytes.map((byte, i) => byte & mask[i]);
   const same = builder.block();
   builder.branch("eq", address.isV4(), builder.const(prefix.family === 4 ? 1 : 0), same, no);
   lowering.enter(same);
@@ -46,7 +46,7 @@ export function branchInPrefix(
 
 function constantInPrefix(bytes: Uint8Array, prefix: ConstantPrefix): boolean {
   const mask = maskBytes(prefix.length, prefix.bytes.length);
-  return bytes.length === prefix.bytes.length && bytes.every((byte, i) => ((byte ^ prefix.bytes[i]!) & mask[i]!) === 0);
+  return bytes.length === prefix.bytes.length && bytes.every((byte, i) => ((byte ^ prefix.bytes[i]) & mask[i]) === 0);
 }
 
 /** Goes to `yes` when the two addresses are the same. */

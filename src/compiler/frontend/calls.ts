@@ -15,8 +15,8 @@ import { describeValue, isSigned, type LanguageValue } from "./values.ts";
 type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.CallExpression) => LanguageValue;
 
 const intrinsics: Readonly<Record<string, Intrinsic>> = {
-  min: (lowering, [a, b], node) => extreme(lowering, "min", a!, b!, node),
-  max: (lowering, [a, b], node) => extreme(lowering, "max", a!, b!, node),
+  min: (lowering, [a, b], node) => extreme(lowering, "min", a, b, node),
+  max: (lowering, [a, b], node) => extreme(lowering, "max", a, b, node),
   now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
 };
 
@@ -48,7 +48,7 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   if (name === "cannot") return lowerCannot(lowering, node);
   if (name && name in integerSizes) {
     const [argument] = node.arguments;
-    const value = lowering.convert(lowerExpression(lowering, argument!), name as IntegerName, node);
+    const value = lowering.convert(lowerExpression(lowering, argument), name as IntegerName, node);
     return lowering.integer(name as IntegerName, value);
   }
   if (name && predicates[name]) return materialise(lowering, node);

@@ -343,12 +343,12 @@ function lowerConditional(lowering: Lowering, node: ts.ConditionalExpression): L
     return [{ value, block: builder.current, expression }];
   });
   if (sides.length === 1) {
-    builder.enter(sides[0]!.block);
+    builder.enter(sides[0].block);
     builder.jump(exit);
     lowering.enter(exit);
-    return sides[0]!.value;
+    return sides[0].value;
   }
-  const [first, second] = [sides[0]!.value, sides[1]!.value];
+  const [first, second] = [sides[0].value, sides[1].value];
   const type = resultType(lowering, first, second, node);
   const variable = lowering.variable("conditional", type);
   for (const { value, block, expression } of sides) {

@@ -210,7 +210,8 @@ class Fusion {
     if (subject.kind === "packet") subject.packet.removals.finish(lowering, subject.packet);
     // Added rather than branched on: what is known of a flag would make the verifier follow every way to it on its own.
     const flag = builder.read(acted);
-    if (flag.op.op !== "const" || flag.op.value !== 0n) this.#count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
+    if (flag.op.op !== "const" || flag.op.value !== 0n)
+      this.#count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
   }
 
   #findRun(use: PolicyUse): RunFunction {

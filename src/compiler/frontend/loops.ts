@@ -79,7 +79,7 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
   iterated.view.iterate(
     lowering,
     (item, next) => {
-      bindPattern(lowering, initializer.declarations[0]!.name, item);
+      bindPattern(lowering, initializer.declarations[0].name, item);
       lowering.loops.push({ breakTo: exit, continueTo: next });
       lowerStatement(lowering, node.statement);
       lowering.loops.pop();

@@ -61,7 +61,7 @@ export class PolicyProgram {
       if (!specifier.startsWith(".")) return undefined;
       const path = posix.join(posix.dirname(from), specifier);
       const candidates = [path, path.replace(/\.js$/, ".ts"), `${path}.ts`, `${path}/index.ts`];
-      return candidates.find((candidate) => /\.ts$/.test(candidate) && read(candidate) !== undefined);
+      return candidates.find((candidate) => candidate.endsWith(".ts") && read(candidate) !== undefined);
     };
     const host: ts.CompilerHost = {
       getSourceFile: (path) => {
@@ -153,7 +153,7 @@ export class PolicyProgram {
 function positionAt(file: ts.SourceFile, offset: number): SourcePosition {
   const { line, character } = file.getLineAndCharacterOfPosition(offset);
   const starts = file.getLineStarts();
-  const text = file.text.slice(starts[line]!, starts[line + 1] ?? file.text.length).replace(/\r?\n$/, "");
+  const text = file.text.slice(starts[line], starts[line + 1] ?? file.text.length).replace(/\r?\n$/, "");
   return { file: file.fileName, line: line + 1, column: character + 1, text };
 }
 

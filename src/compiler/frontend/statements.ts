@@ -46,7 +46,7 @@ const foreign: { readonly [K in ts.SyntaxKind]?: string } = {
 
 export function lowerStatement(lowering: Lowering, node: ts.Statement): void {
   const handler = handlers[node.kind];
-  if (!handler) return lowering.fail("notInSubset", node, foreign[node.kind] ?? node.getText().split("\n")[0]!);
+  if (!handler) return lowering.fail("notInSubset", node, foreign[node.kind] ?? node.getText().split("\n")[0]);
   lowering.at(node);
   handler(lowering, node as never);
 }

@@ -29,21 +29,21 @@ export class KernelRunner implements Runner, Disposable {
     this.#layout = layout;
     this.#collection = loadCollection({ programs, maps });
     const words = chain.parameters(layout);
-    if (words) this.#collection.maps[parametersMap]!.update(onlyKey, words);
+    if (words) this.#collection.maps[parametersMap].update(onlyKey, words);
   }
 
   /** Instructions the verifier followed. */
-  verifiedInstructions(hook: Hook = this.#targets[0]!): number {
-    return this.#collection.programs[hook]!.info().verifiedInstructions;
+  verifiedInstructions(hook: Hook = this.#targets[0]): number {
+    return this.#collection.programs[hook].info().verifiedInstructions;
   }
 
-  run(frame: Uint8Array, hook: Hook = this.#targets[0]!): Outcome {
-    const { returnValue, data } = testRun(this.#collection.programs[hook]!, { data: frame });
+  run(frame: Uint8Array, hook: Hook = this.#targets[0]): Outcome {
+    const { returnValue, data } = testRun(this.#collection.programs[hook], { data: frame });
     return { verdict: verdictOf(hook, returnValue), packet: data };
   }
 
   counters(): Counters {
-    return readCounters(this.#layout, this.#collection.maps[countersMap]!.lookupPerCpu(onlyKey)!);
+    return readCounters(this.#layout, this.#collection.maps[countersMap].lookupPerCpu(onlyKey)!);
   }
 
   state(): Record<string, StateEntry[]> {
@@ -51,18 +51,18 @@ export class KernelRunner implements Runner, Disposable {
   }
 
   #entries(slot: StateSlot): RawEntry[] {
-    return this.#collection.maps[slot.map]!.entries().map(({ key, value }) => [key, value] as const);
+    return this.#collection.maps[slot.map].entries().map(({ key, value }) => [key, value] as const);
   }
 
   changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void {
     for (const slot of this.#layout.state) {
       const changed = changedRecords(slot, this.#entries(slot), change);
-      this.#collection.maps[slot.map]!.updateMany(changed.map(([key, value]) => ({ key, value })));
+      this.#collection.maps[slot.map].updateMany(changed.map(([key, value]) => ({ key, value })));
     }
   }
 
   set(actor: number, inputs: InputRecord): void {
-    const map = this.#collection.maps[parametersMap]!;
+    const map = this.#collection.maps[parametersMap];
     const words = map.lookup(onlyKey)!;
     this.#chain.writeInputs(words, this.#layout, actor, inputs);
     map.update(onlyKey, words);

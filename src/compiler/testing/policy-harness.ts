@@ -120,7 +120,7 @@ export class ChainUnderTest {
   }
 
   writeInputs(words: Uint8Array, layout: ChainLayout, actor: number, inputs: InputRecord): void {
-    const { policy } = this.#actors[actor]!;
+    const { policy } = this.#actors[actor];
     for (const [name, type, input] of completeInputs(policy, inputs)) {
       const { offset } = layout.parameters.find((slot) => slot.actor === actor && slot.name === name)!;
       new DataView(words.buffer).setBigUint64(offset, readWord(type, input, name), true);
@@ -160,11 +160,11 @@ export class VmRunner implements Runner {
       now: () => this.clockNs,
       fieldOffset: (_: string, field: string) => fieldOffset(field),
     };
-    this.vms = Object.fromEntries(targets.map((hook) => [hook, new Vm(programs[hook]!, options)]));
+    this.vms = Object.fromEntries(targets.map((hook) => [hook, new Vm(programs[hook], options)]));
   }
 
-  run(frame: Uint8Array, hook: Hook = this.#targets[0]!, fields?: PacketFields): Outcome {
-    const { returnValue, packet } = this.vms[hook]!.runPacket(frame, fields);
+  run(frame: Uint8Array, hook: Hook = this.#targets[0], fields?: PacketFields): Outcome {
+    const { returnValue, packet } = this.vms[hook].runPacket(frame, fields);
     return { verdict: verdictOf(hook, returnValue), packet };
   }
 
@@ -192,8 +192,14 @@ export class VmRunner implements Runner {
 }
 
 const socketFields = [
-  ...["skc_state", "skc_family", "skc_daddr", "skc_rcv_saddr", "skc_dport", "skc_num"],
-  ...["skc_v6_daddr", "skc_v6_rcv_saddr"],
+  "skc_state",
+  "skc_family",
+  "skc_daddr",
+  "skc_rcv_saddr",
+  "skc_dport",
+  "skc_num",
+  "skc_v6_daddr",
+  "skc_v6_rcv_saddr",
 ];
 
 /** Where a field lies in the socket structures of these tests. */

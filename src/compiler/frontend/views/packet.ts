@@ -118,7 +118,7 @@ function flowOf(lowering: Lowering, packet: ParsedPacket): FlowView {
     hooks[packet.hook].direction === "egress"
       ? (["source", "destination"] as const)
       : (["destination", "source"] as const);
-  const port = (side: "source" | "destination"): Value => loadField(lowering, packet, tcpFields[`${side}Port`]!);
+  const port = (side: "source" | "destination"): Value => loadField(lowering, packet, tcpFields[`${side}Port`]);
   return new FlowView({
     local: () => addressOf(lowering, packet, localSide),
     remote: () => addressOf(lowering, packet, remoteSide),
