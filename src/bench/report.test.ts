@@ -1,0 +1,18 @@
+import { expect, test } from "vitest";
+import { formatTable } from "./report.ts";
+
+test("formatTable() aligns numbers to the right and says nothing of a baseline that is not there", () => {
+  const table = formatTable([
+    { name: "small", nsPerPacket: 32.25, baseline: 31, ratio: 1.04 },
+    { name: "without C", nsPerPacket: 120, baseline: null, ratio: null },
+    { name: "compilation", ms: 41 },
+    { name: "transfer", mbitPerSecond: 9800, baseline: 10_000, ratio: 0.98 },
+  ]);
+  expect(table.split("\n")).toEqual([
+    "                measured      baseline  ratio",
+    "small            32.3 ns       31.0 ns  1.040",
+    "without C       120.0 ns             -      -",
+    "compilation      41.0 ms",
+    "transfer     9800 Mbit/s  10000 Mbit/s  0.980",
+  ]);
+});
