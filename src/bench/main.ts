@@ -7,7 +7,7 @@ import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chai
 import { measureDurations } from "./durations.ts";
 import { timePrograms } from "./measure.ts";
 import { timedPacket } from "./packets.ts";
-import { checkAgreement, loadBaseline, loadChain } from "./pair.ts";
+import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
 import { formatTable, rounded, type Row } from "./report.ts";
 import { measureThroughput } from "./throughput.ts";
 
@@ -43,6 +43,22 @@ function measurePackets(chain: BenchChain, hook: BenchHook, withBaseline: boolea
   }
 }
 
+/** What a test run costs by itself: part of every number above. */
+function measureEmpty(hook: BenchHook): Row {
+  const program = loadEmpty(hook);
+  try {
+    const { nsPerPacket } = timePrograms([program], timedPacket);
+    return {
+      name: `an empty program, ${titles[hook]}`,
+      nsPerPacket: rounded(nsPerPacket[0], 2),
+      baseline: null,
+      ratio: null,
+    };
+  } finally {
+    program.close();
+  }
+}
+
 async function run(): Promise<Row[]> {
   const clang = clangVersion();
   say(clang ? `C       ${clang}` : "C       clang is not installed: no baseline, no ratio (apt-get install clang)");
@@ -55,6 +71,7 @@ async function run(): Promise<Row[]> {
   const largest = benchChains.at(-1)!.name;
   return [
     ...rows,
+    ...benchHooks.map(measureEmpty),
     { name: `first compilation, ${largest}`, ms: rounded(durations.firstCompileMs, 1) },
     { name: `compilation, ${largest}`, ms: rounded(durations.compileMs, 1) },
     { name: `submission, ${largest}`, ms: rounded(durations.submitMs, 1) },

@@ -1,6 +1,14 @@
 /** A chain and its baseline in the kernel, side by side: they must agree before they are compared. */
-import { countersMap, parametersMap } from "../compiler/index.ts";
-import { loadCollection, testRun, type Collection, type KernelMap, type KernelProgram } from "../linux/index.ts";
+import { alu32, exit } from "../bpf/asm.ts";
+import { countersMap, hooks, parametersMap } from "../compiler/index.ts";
+import {
+  loadCollection,
+  loadProgram,
+  testRun,
+  type Collection,
+  type KernelMap,
+  type KernelProgram,
+} from "../linux/index.ts";
 import { compileBaseline } from "./baseline.ts";
 import { baselineParameters, policyChain, type BenchChain, type BenchHook } from "./chains.ts";
 import { samplePackets } from "./packets.ts";
@@ -21,6 +29,13 @@ export function loadChain(chain: BenchChain, hook: BenchHook): Side {
 export function loadBaseline(chain: BenchChain, hook: BenchHook): Side {
   const program = compileBaseline(chain.baseline, hook);
   return side(loadCollection({ programs: { chain: program } }), "counters", ".bss");
+}
+
+/** A program that lets every packet go on, and does nothing else. */
+export function loadEmpty(hook: BenchHook): KernelProgram {
+  const { programType, attachType, proceed } = hooks[hook];
+  const instructions = [alu32.mov.imm(0, proceed | 0), exit()];
+  return loadProgram({ name: "empty", type: programType, attachType, license: "GPL", instructions, maps: {} }, {});
 }
 
 function side(collection: Collection, counters: string, parameters: string): Side {
