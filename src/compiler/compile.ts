@@ -1,11 +1,12 @@
 /** Compiles a chain: TypeScript policies in, one eBPF program spec per hook out. Pure: the same input gives the same bytes. */
 import type { Instruction, SourcePosition } from "../bpf/instruction.ts";
 import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
-import { emit, optimise, StackTooLargeError } from "./backend/index.ts";
+import { emit, optimise, ProgramTooLargeError, StackTooLargeError } from "./backend/index.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
 import { fuse, reasonsOf, selectorsOf, type PolicyUse, type SelectorTree } from "./frontend/fuse.ts";
 import { hooks, type Hook } from "./frontend/hooks.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
+import type { IrFunction } from "./ir/index.ts";
 import { layOut, mapsOf, type ChainLayout } from "./layout.ts";
 
 export interface ChainSource {
@@ -31,17 +32,22 @@ let previous: PolicyProgram | undefined;
  */
 export function compileChain(source: ChainSource, targets: readonly Hook[], reader: SourceReader): CompiledChain {
   const uses = [...selectorsOf(source.selector), ...source.actors];
-  const program = new PolicyProgram([...new Set(uses.map(({ file }) => file))], reader, previous);
+  const program = PolicyProgram.reuse([...new Set(uses.map(({ file }) => file))], reader, previous);
   previous = program;
-  const runs = uses.map(({ file, policy }) => program.findRun(file, policy.name));
-  for (const run of runs) program.checkTypes(run);
-  const reasons = runs.slice(uses.length - source.actors.length).map(reasonsOf);
+  const runs = uses.map(({ file, policy }) => program.findRun(file, policy.kind, policy.name));
+  for (const run of runs) program.checkFunction(run);
+  const reasons = runs.slice(uses.length - source.actors.length).map((run) => reasonsOf(run, program));
   const layout = layOut(
     uses.length - source.actors.length,
     source.actors.map(({ policy }) => policy),
     reasons,
   );
   const maps = mapsOf(layout);
+  // Where to look when the stack does not suffice: the actor whose records are largest.
+  const recordSize = (actor: number): number =>
+    layout.state.reduce((sum, slot) => (slot.actor === actor ? sum + slot.size : sum), 0);
+  const byRecordSize = source.actors.map((_, actor) => actor).sort((a, b) => recordSize(b) - recordSize(a));
+  const largest = runs[uses.length - source.actors.length + (byRecordSize[0] ?? -1)] ?? runs[0];
   const programs = Object.fromEntries(
     targets.map((hook) => {
       const ir = fuse({ ...source, layout }, hook, program);
@@ -51,10 +57,7 @@ export function compileChain(source: ChainSource, targets: readonly Hook[], read
         programSpec(
           source.name,
           hook,
-          emitOrExplain(
-            () => emit(ir),
-            () => program.position(runs[0]),
-          ),
+          emitOrExplain(ir, () => program.position(largest)),
           maps,
         ),
       ];
@@ -84,12 +87,13 @@ function programSpec(
   };
 }
 
-function emitOrExplain<T>(run: () => T, position: () => SourcePosition): T {
+function emitOrExplain(ir: IrFunction, position: () => SourcePosition): Instruction[] {
   try {
-    return run();
+    return emit(ir);
   } catch (error) {
     if (error instanceof StackTooLargeError)
       throw new CompileError([diagnose("tooMuchStack", position(), error.sizeBytes)]);
+    if (error instanceof ProgramTooLargeError) throw new CompileError([diagnose("tooLarge", position(), error.slots)]);
     throw error;
   }
 }

@@ -7,7 +7,6 @@ import { branchInPrefix, branchSame } from "./addresses.ts";
 import { branchOn } from "./conditions.ts";
 import { lowerExpression, materialise } from "./expressions.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
-import { languageName } from "./names.ts";
 import type { RunFunction } from "./program.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import { describeValue, isSigned, type LanguageValue } from "./values.ts";
@@ -44,7 +43,7 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   if (ts.isPropertyAccessExpression(node.expression)) return lowerMethod(lowering, node, node.expression);
   if (!ts.isIdentifier(node.expression))
     return lowering.fail("notInSubset", node, "Calling the result of an expression");
-  const name = languageName(lowering, node.expression);
+  const name = lowering.program.languageName(node.expression);
   if (name === "cannot") return lowerCannot(lowering, node);
   if (name && name in integerSizes) {
     const [argument] = node.arguments;
@@ -59,14 +58,14 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   }
   const callee = findFunction(lowering, node.expression);
   const only = onlyReturn(callee);
-  if (only) return inline(lowering, callee, node, () => lowerExpression(lowering, only));
+  if (only) return inline(lowering, callee, node, () => returned(lowering, callee, only));
   return lowerCallValue(lowering, callee, node);
 }
 
 /** A call as a condition: `return` goes straight to where the condition leads. False for the language's other functions. */
 export function lowerCallCondition(lowering: Lowering, node: ts.CallExpression, yes: Block, no: Block): boolean {
   if (!ts.isIdentifier(node.expression)) return false;
-  const name = languageName(lowering, node.expression);
+  const name = lowering.program.languageName(node.expression);
   const predicate = name && predicates[name];
   if (predicate) predicate(lowering, lowerArguments(lowering, node), node, yes, no);
   if (name) return predicate !== undefined;
@@ -102,6 +101,8 @@ function lowerCannot(lowering: Lowering, node: ts.CallExpression): LanguageValue
   const reason = cannotReason(node);
   if (!reason || !lowering.effects || lowering.functions.length !== 1) return lowering.fail("cannotLiteral", node);
   lowering.effects.cannot(reason);
+  const target = lowering.returns.at(-1);
+  if (target?.kind === "nothing") lowering.builder.jump(target.exit);
   return { kind: "undefined" };
 }
 
@@ -132,6 +133,12 @@ function extreme(
 // Policy functions
 
 function findFunction(lowering: Lowering, name: ts.Identifier): RunFunction {
+  const found = declaredFunction(lowering, name);
+  lowering.program.checkFunction(found);
+  return found;
+}
+
+function declaredFunction(lowering: Lowering, name: ts.Identifier): RunFunction {
   const declaration = lowering.symbol(name)?.valueDeclaration;
   if (declaration && ts.isFunctionDeclaration(declaration) && declaration.body) return declaration;
   if (declaration && ts.isVariableDeclaration(declaration) && declaration.initializer) {
@@ -153,12 +160,30 @@ function onlyReturn(callee: RunFunction): ts.Expression | undefined {
     : undefined;
 }
 
+/** The value of a function that is one expression, as the type it declares. */
+function returned(lowering: Lowering, callee: RunFunction, only: ts.Expression): LanguageValue {
+  return asDeclared(lowering, lowerExpression(lowering, only), callee.type, only);
+}
+
+/** A value as the integer type that stands behind a name, if one does. */
+function asDeclared(
+  lowering: Lowering,
+  value: LanguageValue,
+  declared: ts.TypeNode | undefined,
+  node: ts.Node,
+): LanguageValue {
+  const type = declared?.getText();
+  if (!type || !(type in integerSizes) || (value.kind !== "integer" && value.kind !== "literal")) return value;
+  return lowering.integer(type as IntegerName, lowering.coerce(value, type as IntegerName, node));
+}
+
 function inline<T>(lowering: Lowering, callee: RunFunction, node: ts.CallExpression, lower: () => T): T {
   if (lowering.functions.includes(callee)) return lowering.fail("recursion", node, node.expression.getText());
   const args = lowerArguments(lowering, node);
   callee.parameters.forEach((parameter, i) => {
     const value = args[i] ?? (parameter.initializer && lowerExpression(lowering, parameter.initializer));
-    bindPattern(lowering, parameter.name, value ?? { kind: "undefined" });
+    const typed = asDeclared(lowering, value ?? { kind: "undefined" }, parameter.type, node.arguments[i] ?? parameter);
+    bindPattern(lowering, parameter.name, typed);
   });
   lowering.functions.push(callee);
   const loops = lowering.loops.splice(0);

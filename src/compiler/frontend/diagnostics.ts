@@ -54,10 +54,14 @@ const table = {
     "$1 does not exist on the $2 hook",
     "Attach the chain to another hook, or leave this out there",
   ],
-  readOnly: ["EM1011", "$1 cannot be written", "Only fields declared without readonly can be changed"],
+  readOnly: [
+    "EM1011",
+    "$1 cannot be written",
+    "Only variables declared with let and fields declared without readonly can be changed",
+  ],
   narrowing: ["EM1012", "A $1 does not fit into a $2", "Convert it where that is meant: $2(…)"],
   outOfRange: ["EM1013", "$1 is out of the range of $2", "Use a value that fits, or a wider type"],
-  mixedTypes: ["EM1014", "$1 and $2 cannot be combined", "Convert one of them first"],
+  mixedTypes: ["EM1014", "Cannot combine $1 and $2", "Convert one of them first"],
   notInteger: [
     "EM1015",
     "An integer is needed here, this is $1",
@@ -82,7 +86,7 @@ const table = {
   noPolicy: [
     "EM1024",
     "No policy named $1 is defined in this file",
-    "Define it with selector({ name, … }), actor({ name, … }) or socketActor({ name, … }) at the top of the file",
+    'Define it with selector({ name: "$1", run(…) { … } }), actor or socketActor, imported by name and written out there',
   ],
   addressUse: [
     "EM1025",
@@ -91,6 +95,12 @@ const table = {
   ],
   maybeUndefined: ["EM1026", "$1 may be undefined here", "Test it first: if (x === undefined) return;"],
   tooLarge: ["EM1027", "The compiled chain has $1 instructions, more than a jump can span", "Split the chain in two"],
+  selectorEffect: ["EM1028", "A selector only looks at packets, and this changes one", "Do it in an actor"],
+  nestedOptions: [
+    "EM1029",
+    "A loop over options inside another one is more than the kernel's verifier follows",
+    "Use two loops one after the other: keep what the first one finds in a variable",
+  ],
 } as const satisfies Record<string, readonly [code: string, message: string, advice: string]>;
 
 export type DiagnosticName = keyof typeof table;

@@ -4,16 +4,19 @@ import type { BinaryFn, CompareFn, Value } from "../ir/ir.ts";
 import type { IntegerName } from "../../policy/types.ts";
 import { lowerCall } from "./calls.ts";
 import { lowerCondition, truth } from "./conditions.ts";
-import type { Lowering } from "./lowering.ts";
-import { languageConstant, objectConstant } from "./names.ts";
+import { literalType, type Lowering } from "./lowering.ts";
+import { languageConstant, lowerConstant, objectConstant } from "./names.ts";
 import { describeValue, isSigned, widthOf, type LanguageValue } from "./values.ts";
 
 type Handler = (lowering: Lowering, node: never) => LanguageValue;
 
 const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   [ts.SyntaxKind.NumericLiteral]: (lowering: Lowering, node: ts.NumericLiteral) => {
-    if (!Number.isInteger(Number(node.text))) lowering.fail("float", node, node.getText());
-    return { kind: "literal", value: BigInt(Number.isSafeInteger(Number(node.text)) ? Number(node.text) : node.text) };
+    const text = node.getText().replaceAll("_", "");
+    // TypeScript's own reading of the digits is rounded to 53 bits.
+    const value = /^(\d+|0[xbo][\da-f]+)$/i.test(text) ? BigInt(text) : Number(text);
+    if (typeof value === "number" && !Number.isSafeInteger(value)) lowering.fail("float", node, node.getText());
+    return { kind: "literal", value: BigInt(value) };
   },
   [ts.SyntaxKind.BigIntLiteral]: (_: Lowering, node: ts.BigIntLiteral) => ({
     kind: "literal",
@@ -28,8 +31,10 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   }),
   [ts.SyntaxKind.ParenthesizedExpression]: (lowering: Lowering, node: ts.ParenthesizedExpression) =>
     lowerExpression(lowering, node.expression),
-  [ts.SyntaxKind.AsExpression]: (lowering: Lowering, node: ts.AsExpression) =>
-    lowerExpression(lowering, node.expression),
+  [ts.SyntaxKind.AsExpression]: (lowering: Lowering, node: ts.AsExpression) => {
+    const value = lowerExpression(lowering, node.expression);
+    return value.kind === "nullable" ? lowering.fail("maybeUndefined", node, node.expression.getText()) : value;
+  },
   [ts.SyntaxKind.Identifier]: lowerIdentifier,
   [ts.SyntaxKind.PropertyAccessExpression]: lowerProperty,
   [ts.SyntaxKind.CallExpression]: lowerCall,
@@ -41,7 +46,7 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
 };
 
 /** Names of what people try, for the message. */
-const foreign: { readonly [K in ts.SyntaxKind]?: string } = {
+export const foreign: { readonly [K in ts.SyntaxKind]?: string } = {
   [ts.SyntaxKind.TemplateExpression]: "A template string",
   [ts.SyntaxKind.ArrayLiteralExpression]: "An array",
   [ts.SyntaxKind.ObjectLiteralExpression]: "An object literal",
@@ -56,6 +61,10 @@ const foreign: { readonly [K in ts.SyntaxKind]?: string } = {
   [ts.SyntaxKind.SpreadElement]: "Spreading",
   [ts.SyntaxKind.NullKeyword]: "null",
   [ts.SyntaxKind.PostfixUnaryExpression]: "++ or -- inside an expression",
+  [ts.SyntaxKind.VoidExpression]: "void",
+  [ts.SyntaxKind.ThisKeyword]: "this",
+  [ts.SyntaxKind.ClassExpression]: "A class",
+  [ts.SyntaxKind.TaggedTemplateExpression]: "A template string",
 };
 
 export function lowerExpression(lowering: Lowering, node: ts.Expression): LanguageValue {
@@ -73,9 +82,7 @@ function lowerIdentifier(lowering: Lowering, node: ts.Identifier): LanguageValue
   if (binding) return lowering.readVariable(binding.variable, binding.type);
   const declaration = symbol?.valueDeclaration;
   if (declaration && ts.isVariableDeclaration(declaration) && declaration.initializer && isTopLevelConst(declaration)) {
-    const value = lowerExpression(lowering, declaration.initializer);
-    lowering.at(node);
-    return value;
+    return lowerConstant(lowering, declaration.initializer, node);
   }
   return lowering.fail("unknownName", node, node.text);
 }
@@ -267,11 +274,14 @@ function compare(
   if (left.kind === "address" || right.kind === "address") return lowering.fail("addressUse", node);
   if (left.kind === "literal" && right.kind === "literal")
     return { kind: "static", value: compareLiterals(unsigned, left.value, right.value) };
-  const isTruth = (value: LanguageValue): boolean => value.kind === "boolean" || value.kind === "static";
   if (equality && isTruth(left) && isTruth(right))
     return lowering.boolean(unsigned, lowering.asBoolean(left, node), lowering.asBoolean(right, node));
   const operands = lowering.unify(left, right, node);
   return lowering.boolean(isSigned(operands.type) ? signed : unsigned, operands.left, operands.right);
+}
+
+function isTruth(value: LanguageValue): boolean {
+  return value.kind === "boolean" || value.kind === "static";
 }
 
 function compareLiterals(fn: CompareFn, left: bigint, right: bigint): boolean {
@@ -357,7 +367,16 @@ function lowerConditional(lowering: Lowering, node: ts.ConditionalExpression): L
     builder.jump(exit);
   }
   lowering.enter(exit);
-  return lowering.readVariable(variable, type);
+  const result = lowering.readVariable(variable, type);
+  const constants = [constantsOf(first), constantsOf(second)];
+  if (result.kind !== "integer" || !constants[0] || !constants[1]) return result;
+  return { ...result, oneOf: constants.flatMap((some) => some ?? []) };
+}
+
+/** What a value can be, where that is known. */
+function constantsOf(value: LanguageValue): readonly bigint[] | undefined {
+  if (value.kind === "literal") return [value.value];
+  return value.kind === "integer" ? value.oneOf : undefined;
 }
 
 function resultType(
@@ -366,9 +385,8 @@ function resultType(
   second: LanguageValue,
   node: ts.Node,
 ): IntegerName | "boolean" {
-  const isTruth = (value: LanguageValue): boolean => value.kind === "boolean" || value.kind === "static";
   if (isTruth(first) && isTruth(second)) return "boolean";
-  if (first.kind === "literal" && second.kind === "literal") return "u32";
+  if (first.kind === "literal" && second.kind === "literal") return literalType(first.value, second.value);
   const [wide] = [first, second].filter((value) => value.kind === "integer");
   if (!wide) return lowering.fail("mixedTypes", node, describeValue(first), describeValue(second));
   const other = wide === first ? second : first;

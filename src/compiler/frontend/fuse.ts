@@ -62,11 +62,12 @@ export function fuse(input: FuseInput, hook: Hook, program: PolicyProgram): IrFu
 }
 
 /** The reasons an actor may give, in the order of its source. */
-export function reasonsOf(run: RunFunction): string[] {
+export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   const reasons = new Set<string>();
   const visit = (node: ts.Node): void => {
-    if (ts.isCallExpression(node) && node.expression.getText() === "cannot") {
-      const reason = cannotReason(node);
+    const name = ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression;
+    if (name && program.languageName(name) === "cannot") {
+      const reason = cannotReason(node as ts.CallExpression);
       if (reason) reasons.add(reason);
     }
     ts.forEachChild(node, visit);
@@ -215,7 +216,7 @@ class Fusion {
   }
 
   #findRun(use: PolicyUse): RunFunction {
-    return this.#program.findRun(use.file, use.policy.name);
+    return this.#program.findRun(use.file, use.policy.kind, use.policy.name);
   }
 
   #lower(run: RunFunction, target: ReturnTarget, args: readonly LanguageValue[]): void {

@@ -38,7 +38,15 @@ function bounds(lowering: Lowering, node: ts.ForStatement): { name: ts.Identifie
       ? initializer.declarations[0]
       : undefined;
   const name = declaration?.name;
-  if (!declaration?.initializer || !name || !ts.isIdentifier(name) || !condition || !ts.isBinaryExpression(condition))
+  const isVar = declaration && (declaration.parent.flags & ts.NodeFlags.Let) === 0;
+  if (
+    isVar ||
+    !declaration?.initializer ||
+    !name ||
+    !ts.isIdentifier(name) ||
+    !condition ||
+    !ts.isBinaryExpression(condition)
+  )
     return lowering.fail("unboundedLoop", node);
   const inclusive = condition.operatorToken.kind === ts.SyntaxKind.LessThanEqualsToken;
   const isUpper = inclusive || condition.operatorToken.kind === ts.SyntaxKind.LessThanToken;
@@ -53,7 +61,8 @@ function bounds(lowering: Lowering, node: ts.ForStatement): { name: ts.Identifie
   const to = lowerExpression(lowering, condition.right);
   if (from.kind !== "literal" || to.kind !== "literal") return lowering.fail("unboundedLoop", node);
   const end = to.value + (inclusive ? 1n : 0n);
-  if (from.value < 0n || end - from.value > maximumTrips) return lowering.fail("unboundedLoop", node);
+  if (from.value < 0n || end > 0xffff_ffffn || end - from.value > maximumTrips)
+    return lowering.fail("unboundedLoop", node);
   return { name, from: from.value, to: end };
 }
 
@@ -73,8 +82,13 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
   const { builder } = lowering;
   const iterated = lowerExpression(lowering, node.expression);
   const { initializer } = node;
-  if (iterated.kind !== "view" || !iterated.view.iterate || !ts.isVariableDeclarationList(initializer))
+  if (!ts.isVariableDeclarationList(initializer))
+    return lowering.fail("notInSubset", initializer, "A loop variable from outside of the loop");
+  if (iterated.kind !== "view" || !iterated.view.iterate)
     return lowering.fail("notInSubset", node.expression, `Looping over ${describeValue(iterated)}`);
+  if (node.awaitModifier) return lowering.fail("notInSubset", node.awaitModifier, "await");
+  if (lowering.iterating) return lowering.fail("nestedOptions", node);
+  lowering.iterating = true;
   const exit = builder.block();
   iterated.view.iterate(
     lowering,
@@ -86,5 +100,6 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
     },
     exit,
   );
+  lowering.iterating = false;
   lowering.enter(exit);
 }

@@ -2,7 +2,7 @@
  * The state of one lowering: a chain's policies are lowered one after the other into one IR function. Expressions and
  * statements live in modules of their own; they share this object.
  */
-import ts from "typescript6";
+import type ts from "typescript6";
 import { Builder, type Variable } from "../ir/builder.ts";
 import { int32, int64, type Block, type CompareFn, type Value } from "../ir/ir.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
@@ -50,6 +50,10 @@ export class Lowering {
   readonly functions: ts.Node[] = [];
   readonly returns: ReturnTarget[] = [];
   readonly loops: Loop[] = [];
+  /** Constants outside of the policy that are being evaluated. */
+  readonly constants = new Set<ts.Node>();
+  /** Whether a loop over options is being lowered. */
+  iterating = false;
   effects: Effects | undefined;
 
   constructor(builder: Builder, program: PolicyProgram, hook: Hook) {
@@ -68,10 +72,7 @@ export class Lowering {
   }
 
   symbol(node: ts.Node): ts.Symbol | undefined {
-    const symbol = ts.isShorthandPropertyAssignment(node.parent)
-      ? this.program.checker.getShorthandAssignmentValueSymbol(node.parent)
-      : this.program.checker.getSymbolAtLocation(node);
-    return symbol && symbol.flags & ts.SymbolFlags.Alias ? this.program.checker.getAliasedSymbol(symbol) : symbol;
+    return this.program.symbol(node);
   }
 
   // Control flow
@@ -104,7 +105,8 @@ export class Lowering {
       return this.builder.const(value.value, widthOf(type));
     }
     if (value.kind !== "integer") return this.fail("notInteger", node, describeValue(value));
-    if (!widens(value.type, type)) this.fail("narrowing", node, value.type, type);
+    const known = value.oneOf?.every((one) => fits(one, type)) ?? false;
+    if (!known && !widens(value.type, type)) this.fail("narrowing", node, value.type, type);
     return this.resize(value.value, value.type, type);
   }
 
@@ -165,6 +167,12 @@ export class Lowering {
     if (value.kind !== "boolean") return this.fail("notBoolean", node, describeValue(value));
     return value.value;
   }
+}
+
+/** The type of an integer constant where nothing else says: u32 if it fits, or the next that does. */
+export function literalType(...values: readonly bigint[]): IntegerName {
+  const types = ["u32", "i32", "u64", "i64"] as const;
+  return types.find((type) => values.every((value) => fits(value, type))) ?? "u64";
 }
 
 function wrap(value: bigint, type: IntegerName): bigint {

@@ -8,7 +8,7 @@ import type { LanguageValue } from "./values.ts";
 /** `subtype.join` and its like: numbers that the policy language exports. */
 export function languageConstant(lowering: Lowering, node: ts.PropertyAccessExpression): LanguageValue | undefined {
   if (!ts.isIdentifier(node.expression)) return undefined;
-  const name = languageName(lowering, node.expression);
+  const name = lowering.program.languageName(node.expression);
   const object = name && (language as Readonly<Record<string, unknown>>)[name];
   if (typeof object !== "object" || object === null) return undefined;
   const value = (object as Readonly<Record<string, unknown>>)[node.name.text];
@@ -19,12 +19,21 @@ export function languageConstant(lowering: Lowering, node: ts.PropertyAccessExpr
 export function objectConstant(lowering: Lowering, node: ts.PropertyAccessExpression): LanguageValue | undefined {
   const declaration = lowering.symbol(node)?.valueDeclaration;
   if (!declaration || !ts.isPropertyAssignment(declaration)) return undefined;
-  return lowerExpression(lowering, declaration.initializer);
+  return lowerConstant(lowering, declaration.initializer, node);
 }
 
-/** The name under which the policy language exports what `node` refers to, if it does. */
-export function languageName(lowering: Lowering, node: ts.Identifier): string | undefined {
-  const symbol = lowering.symbol(node);
-  const file = symbol?.declarations?.[0]?.getSourceFile();
-  return symbol && file && lowering.program.isLanguage(file) ? symbol.name : undefined;
+/**
+ * The value of a constant outside of the policy. Only what is known while compiling can stand there: functions of the
+ * language do not exist when the file is loaded.
+ */
+export function lowerConstant(lowering: Lowering, initializer: ts.Expression, use: ts.Node): LanguageValue {
+  if (lowering.constants.has(initializer)) return lowering.fail("notConstant", use, use.getText());
+  lowering.program.checkTypes(initializer);
+  lowering.constants.add(initializer);
+  const value = lowerExpression(lowering, initializer);
+  lowering.constants.delete(initializer);
+  lowering.at(use);
+  if (value.kind !== "literal" && value.kind !== "static" && value.kind !== "string")
+    return lowering.fail("notConstant", initializer, use.getText());
+  return value;
 }

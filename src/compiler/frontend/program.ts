@@ -5,6 +5,7 @@
 import { posix } from "node:path";
 import ts from "typescript6";
 import type { SourcePosition } from "../../bpf/instruction.ts";
+import type { Policy } from "../../policy/policy.ts";
 import { CompileError, diagnose, type Diagnostic } from "./diagnostics.ts";
 import { prelude, preludeName } from "./prelude.ts";
 
@@ -29,6 +30,9 @@ const options: ts.CompilerOptions = {
   types: [],
 };
 
+/** Files of other chains that a program goes on knowing. */
+const maximumKeptFiles = 64;
+
 /** Parsed files, kept between compilations: most chains share the same few. */
 const parsed = new Map<string, { text: string; file: ts.SourceFile }>();
 
@@ -46,12 +50,15 @@ export class PolicyProgram {
   readonly checker: ts.TypeChecker;
   readonly #program: ts.Program;
   readonly #library: string;
-  readonly #checked = new Set<ts.SourceFile>();
+  readonly #roots: readonly string[];
+  readonly #texts = new Map<string, string | undefined>([[preludeName, prelude]]);
+  readonly #errors = new Map<ts.SourceFile, readonly ts.Diagnostic[]>();
 
   /** `files` are the paths of the files that define the chain's policies. */
   constructor(files: readonly string[], reader: SourceReader, previous?: PolicyProgram) {
     this.#library = reader.policyLibrary;
-    const texts = new Map<string, string | undefined>([[preludeName, prelude]]);
+    this.#roots = files;
+    const texts = this.#texts;
     const read = (path: string): string | undefined => {
       if (!texts.has(path)) texts.set(path, reader.read(path));
       return texts.get(path);
@@ -97,21 +104,39 @@ export class PolicyProgram {
     this.checker = this.#program.getTypeChecker();
   }
 
+  /**
+   * A program for `files`: `previous` where nothing that it read has changed, or a new one. It keeps the files of the one
+   * before, so that turning from one chain to another and back costs nothing.
+   */
+  static reuse(files: readonly string[], reader: SourceReader, previous?: PolicyProgram): PolicyProgram {
+    if (!previous || previous.#library !== reader.policyLibrary) return new PolicyProgram(files, reader);
+    const current = new Map<string, string | undefined>();
+    const isCurrent = (path: string, text: string | undefined): boolean => {
+      if (path === preludeName) return true;
+      if (!current.has(path)) current.set(path, reader.read(path));
+      return current.get(path) === text;
+    };
+    const unchanged = [...previous.#texts].every(([path, text]) => isCurrent(path, text));
+    if (unchanged && files.every((path) => previous.#roots.includes(path))) return previous;
+    const kept = unchanged ? previous.#roots.slice(-maximumKeptFiles) : [];
+    return new PolicyProgram([...new Set([...kept, ...files])], reader, previous);
+  }
+
   /** Whether a declaration belongs to the policy language itself. */
   isLanguage(file: ts.SourceFile): boolean {
     return posix.dirname(file.fileName) === posix.dirname(this.#library);
   }
 
-  /** Finds `selector({ name: "…", run … })` (or actor, socketActor) and checks its file. */
-  findRun(path: string, policy: string): RunFunction {
+  /** Finds `selector({ name: "…", run … })`, or actor, or socketActor, as `kind` asks for. */
+  findRun(path: string, kind: Policy["kind"], policy: string): RunFunction {
     const file = this.#program.getSourceFile(path);
     if (!file) throw new CompileError([diagnose("noPolicy", { file: path, line: 1, column: 1, text: "" }, policy)]);
     let found: RunFunction | undefined;
     const visit = (node: ts.Node): void => {
       if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
         const [definition] = node.arguments;
-        if (definition && ts.isObjectLiteralExpression(definition) && definedName(definition) === policy)
-          found ??= runOf(definition);
+        const isMeant = definition && ts.isObjectLiteralExpression(definition) && definedName(definition) === policy;
+        if (isMeant && this.#defines(node.expression, kind)) found ??= runOf(definition);
       }
       ts.forEachChild(node, visit);
     };
@@ -120,23 +145,58 @@ export class PolicyProgram {
     return found;
   }
 
+  /** Whether a call of `name` can define a policy of this kind; functions of the user's own can. */
+  #defines(name: ts.Identifier, kind: Policy["kind"]): boolean {
+    const defined = { selector: "selector", actor: "actor", socketActor: "actor" }[this.languageName(name) ?? ""];
+    return defined === undefined || defined === kind;
+  }
+
+  /** What `node` names, behind imports. */
+  symbol(node: ts.Node): ts.Symbol | undefined {
+    const symbol = ts.isShorthandPropertyAssignment(node.parent)
+      ? this.checker.getShorthandAssignmentValueSymbol(node.parent)
+      : this.checker.getSymbolAtLocation(node);
+    return symbol && symbol.flags & ts.SymbolFlags.Alias ? this.checker.getAliasedSymbol(symbol) : symbol;
+  }
+
+  /** The name under which the policy language exports what `node` refers to, if it does. */
+  languageName(node: ts.Identifier): string | undefined {
+    const symbol = this.symbol(node);
+    const file = symbol?.declarations?.[0]?.getSourceFile();
+    return symbol && file && this.isLanguage(file) ? symbol.name : undefined;
+  }
+
   /** Type-checks the file of `node`; errors inside `node` are thrown, others concern code that is not compiled. */
   checkTypes(node: ts.Node): void {
     const file = node.getSourceFile();
     const syntax = this.#program.getSyntacticDiagnostics(file);
-    const errors = [...syntax, ...this.#program.getSemanticDiagnostics(file)];
+    let errors = this.#errors.get(file);
+    if (!errors) this.#errors.set(file, (errors = [...syntax, ...this.#program.getSemanticDiagnostics(file)]));
     const within = errors.filter(
       (error) =>
         syntax.includes(error as ts.DiagnosticWithLocation) ||
         (error.start! >= node.getStart() && error.start! < node.getEnd()),
     );
-    this.#checked.add(file);
     if (within.length > 0) throw new CompileError(within.slice(0, 10).map((error) => this.#translate(file, error)));
+  }
+
+  /** Checks a function that is to be compiled. */
+  checkFunction(run: RunFunction): void {
+    this.checkTypes(run);
+    const refuse = (what: string): never => {
+      throw new CompileError([diagnose("notInSubset", this.position(run), what)]);
+    };
+    if (run.asteriskToken) refuse("A generator");
+    if (run.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.AsyncKeyword)) refuse("async");
+    if (run.parameters.some(({ dotDotDotToken }) => dotDotDotToken)) refuse("A rest parameter");
   }
 
   #translate(file: ts.SourceFile, error: ts.Diagnostic): Diagnostic {
     const position = positionAt(file, error.start ?? 0);
-    const text = ts.flattenDiagnosticMessageText(error.messageText, " ");
+    // What TypeScript suggests about libraries does not apply here.
+    const text = ts
+      .flattenDiagnosticMessageText(error.messageText, " ")
+      .replace(/ (Do you need to change your target library|Make sure you have a declaration).*$/, "");
     // 2532, 18047-18049: something is possibly null or undefined.
     if ([2532, 18047, 18048, 18049].includes(error.code)) {
       const name = file.text.slice(error.start ?? 0, (error.start ?? 0) + (error.length ?? 0));

@@ -2,9 +2,9 @@
 import ts from "typescript6";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { lowerCondition } from "./conditions.ts";
-import { calculate, compoundOperators, lowerExpression, member } from "./expressions.ts";
+import { calculate, compoundOperators, foreign as foreignExpressions, lowerExpression, member } from "./expressions.ts";
 import { lowerFor, lowerForOf } from "./loops.ts";
-import type { Lowering } from "./lowering.ts";
+import { literalType, type Lowering } from "./lowering.ts";
 import { lowerSwitch } from "./switch.ts";
 import { describeValue, type LanguageValue } from "./values.ts";
 
@@ -13,8 +13,14 @@ type Handler = (lowering: Lowering, node: never) => void;
 const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   [ts.SyntaxKind.Block]: (lowering: Lowering, node: ts.Block) => lowerBody(lowering, node),
   [ts.SyntaxKind.EmptyStatement]: () => {},
-  [ts.SyntaxKind.VariableStatement]: (lowering: Lowering, node: ts.VariableStatement) =>
-    node.declarationList.declarations.forEach((declaration) => lowerDeclaration(lowering, declaration)),
+  [ts.SyntaxKind.VariableStatement]: (lowering: Lowering, { declarationList }: ts.VariableStatement) => {
+    const kind = declarationList.flags & ts.NodeFlags.BlockScoped;
+    if (kind !== ts.NodeFlags.Const && kind !== ts.NodeFlags.Let)
+      lowering.fail("notInSubset", declarationList, declarationList.getText().split(/\s/)[0]);
+    for (const declaration of declarationList.declarations) lowerDeclaration(lowering, declaration);
+  },
+  [ts.SyntaxKind.TypeAliasDeclaration]: () => {},
+  [ts.SyntaxKind.InterfaceDeclaration]: () => {},
   [ts.SyntaxKind.ExpressionStatement]: (lowering: Lowering, node: ts.ExpressionStatement) =>
     lowerEffect(lowering, node.expression),
   [ts.SyntaxKind.IfStatement]: lowerIf,
@@ -69,7 +75,9 @@ function lowerDeclaration(lowering: Lowering, declaration: ts.VariableDeclaratio
       : undefined;
   const value: LanguageValue = declaration.initializer
     ? lowerExpression(lowering, declaration.initializer)
-    : { kind: "literal", value: 0n };
+    : type === "boolean"
+      ? { kind: "static", value: false }
+      : { kind: "literal", value: 0n };
   if (!ts.isIdentifier(declaration.name)) return bindPattern(lowering, declaration.name, value);
   if (isConst) {
     const typed: LanguageValue =
@@ -85,7 +93,7 @@ function lowerDeclaration(lowering: Lowering, declaration: ts.VariableDeclaratio
 
 function variableType(lowering: Lowering, value: LanguageValue, node: ts.Node): IntegerName | "boolean" {
   if (value.kind === "integer") return value.type;
-  if (value.kind === "literal") return "u32";
+  if (value.kind === "literal") return literalType(value.value);
   if (value.kind === "boolean" || value.kind === "static") return "boolean";
   return lowering.fail("notInteger", node, describeValue(value));
 }
@@ -125,7 +133,16 @@ export function lowerEffect(lowering: Lowering, node: ts.Expression): void {
     if (node.operator === ts.SyntaxKind.MinusMinusToken)
       return update(lowering, node.operand, ts.SyntaxKind.MinusToken, one, node);
   }
-  if (!ts.isCallExpression(node)) return lowering.fail("notInSubset", node, "An expression that does nothing");
+  if (!ts.isCallExpression(node)) {
+    const { operatorToken: operator } = node as ts.BinaryExpression;
+    const name =
+      ts.isBinaryExpression(node) &&
+      operator.kind <= ts.SyntaxKind.LastAssignment &&
+      operator.kind >= ts.SyntaxKind.FirstAssignment
+        ? `The operator ${operator.getText()}`
+        : foreignExpressions[node.kind];
+    return lowering.fail("notInSubset", node, name ?? "An expression that does nothing");
+  }
   lowerExpression(lowering, node);
 }
 

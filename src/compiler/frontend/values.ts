@@ -6,7 +6,13 @@ import type { Lowering } from "./lowering.ts";
 
 export type LanguageValue =
   /** 32 bits wide up to u32 and i32, upper bits of smaller types zero; 64 bits for u64 and i64. */
-  | { readonly kind: "integer"; readonly type: IntegerName; readonly value: Value }
+  | {
+      readonly kind: "integer";
+      readonly type: IntegerName;
+      readonly value: Value;
+      /** Where it is one of a few constants: it fits every type that these fit. */
+      readonly oneOf?: readonly bigint[];
+    }
   /** An integer constant that takes the type it meets. */
   | { readonly kind: "literal"; readonly value: bigint }
   /** 0 or 1, 32 bits wide. */
@@ -78,7 +84,7 @@ export function fits(value: bigint, type: IntegerName): boolean {
 export function describeValue(value: LanguageValue): string {
   switch (value.kind) {
     case "integer":
-      return `a ${value.type}`;
+      return `${isSigned(value.type) ? "an" : "a"} ${value.type}`;
     case "literal":
       return `the number ${value.value}`;
     case "boolean":

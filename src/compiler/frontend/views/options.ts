@@ -152,7 +152,9 @@ class OptionView implements View {
     const size = readers[method];
     if (size) return this.#read(lowering, method as IntegerName, size, args[0], node);
     if (method === "remove") {
-      this.#remove(lowering);
+      if (!lowering.effects) return lowering.fail("selectorEffect", node);
+      this.#packet.removals.mark(lowering, this.#parts.offset, lowering.builder.zeroExtend(this.#parts.length));
+      lowering.effects.acted();
       return { kind: "undefined" };
     }
     return undefined;
@@ -178,10 +180,5 @@ class OptionView implements View {
     builder.jump(exit);
     lowering.enter(exit);
     return lowering.readVariable(result, type);
-  }
-
-  #remove(lowering: Lowering): void {
-    this.#packet.removals.mark(lowering, this.#parts.offset, lowering.builder.zeroExtend(this.#parts.length));
-    lowering.effects?.acted();
   }
 }

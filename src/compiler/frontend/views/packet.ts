@@ -87,8 +87,9 @@ export class PacketView implements View {
     }
   }
 
-  call(lowering: Lowering, method: string): LanguageValue | undefined {
-    if (method !== "drop" || !lowering.effects) return undefined;
+  call(lowering: Lowering, method: string, _args: readonly LanguageValue[], node: ts.Node): LanguageValue | undefined {
+    if (method !== "drop") return undefined;
+    if (!lowering.effects) return lowering.fail("selectorEffect", node);
     const { builder } = lowering;
     builder.write(this.#packet.verdict, builder.const(hooks[this.#packet.hook].drop!));
     lowering.effects.acted();
@@ -193,12 +194,13 @@ class TcpView implements View {
     const { builder } = lowering;
     const field = tcpFields[property];
     if (!field?.writable) return false;
+    if (!lowering.effects) return lowering.fail("selectorEffect", node);
     const base = builder.read(this.#packet.tcp);
     const after = builder.swap(16, lowering.coerce(value, field.type, node));
     const before = builder.load(2, base, field.offset);
     builder.store(2, base, field.offset, after);
     this.#packet.checksum.replaceWord(lowering, before, after);
-    lowering.effects?.acted();
+    lowering.effects.acted();
     return true;
   }
 }
