@@ -2,6 +2,7 @@
 export { ActorChain, SelectorChain } from "./compose.ts";
 export type { ActorCounters, ChainCounters, SelectorCounters } from "./counters.ts";
 export { showSelector, type Attachment, type ChainDescription, type SelectorDescription } from "./description.ts";
+export { FileError, importFile, loadChainFile } from "./load.ts";
 export { ParameterError, type Input, type InputRecord } from "./inputs.ts";
 export { ChainError, PolicyChain, type ChainOptions } from "./policy-chain.ts";
 export { listChains, openChain, RunningChain } from "./running.ts";

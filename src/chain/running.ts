@@ -58,17 +58,27 @@ export class RunningChain {
    * @throws ParameterError; nothing is changed then
    */
   set(actor: string | number, inputs: InputRecord): void {
-    const index = this.#actorIndex(actor);
+    this.setAll([[actor, inputs]]);
+  }
+
+  /**
+   * The same for several actors at once.
+   * @throws ParameterError; nothing is changed then
+   */
+  setAll(all: readonly (readonly [actor: string | number, inputs: InputRecord])[]): void {
     const { layout, actors } = this.description;
-    const slots = layout.parameters.filter((slot) => slot.actor === index);
-    const changes = Object.entries(inputs).map(([name, input]) => {
-      const slot = slots.find((one) => one.name === name);
-      const where = `${actors[index]!.name}.${name}`;
-      if (!slot || input === undefined)
-        throw new ParameterError(
-          `Cannot set ${where}: ${actors[index]!.name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
-        );
-      return { offset: slot.offset, word: readWord(slot.type, input, where) };
+    const changes = all.flatMap(([actor, inputs]) => {
+      const index = this.#actorIndex(actor);
+      const name = actors[index].name;
+      const slots = layout.parameters.filter((slot) => slot.actor === index);
+      return Object.entries(inputs).map(([parameter, input]) => {
+        const slot = slots.find((one) => one.name === parameter);
+        if (!slot || input === undefined)
+          throw new ParameterError(
+            `Cannot set ${name}.${parameter}: ${name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
+          );
+        return { offset: slot.offset, word: readWord(slot.type, input, `${name}.${parameter}`) };
+      });
     });
     if (changes.length === 0) return;
     this.#inNamespace(() => {
@@ -154,7 +164,7 @@ export class RunningChain {
       throw new ParameterError(`Cannot find actor ${place} of chain ${this.name}: it has ${actors.length}`);
     }
     const found = actors.flatMap(({ name }, i) => (name === actor ? [i] : []));
-    if (found.length === 1) return found[0]!;
+    if (found.length === 1) return found[0];
     const names = actors.map(({ name }, i) => `${i + 1} ${name}`).join(", ");
     const problem = found.length === 0 ? "there is none" : "there are several; say which by its number";
     throw new ParameterError(`Cannot find actor ${actor} of chain ${this.name}: ${problem} (${names})`);
