@@ -1,0 +1,162 @@
+/** `emptcp chain list` and `show`. */
+import type { Command } from "commander";
+import { listChains, openChain, showSelector, type FlowRecord, type RunningChain } from "../../chain/index.ts";
+import { describePlaces } from "../chain-text.ts";
+import { colours, print, printJson } from "../output.ts";
+import { formatAge, formatCount, formatTable } from "../table.ts";
+
+export function addInspect(chain: Command): void {
+  chain
+    .command("list")
+    .summary("list the attached chains")
+    .description("Lists all attached chains of this machine, whoever attached them.")
+    .option("--json", "print [{ name, selector, actors, attachments, seen, matched, ... }]")
+    .addHelpText("after", "\nExamples:\n  sudo emptcp chain list\n  sudo emptcp chain list --json | jq -r '.[].name'")
+    .action(({ json }: { json?: true }) => {
+      const chains = listChains().map(summarize);
+      if (json) return printJson(chains);
+      if (chains.length === 0) return print("No chain is attached");
+      print(
+        formatTable(
+          [
+            { title: "NAME", of: ({ name }) => name },
+            { title: "PACKETS", of: ({ selector }) => showSelector(selector) },
+            { title: "ACTORS", of: ({ actors }) => actors.map((actor) => actor.name).join(", ") },
+            { title: "ATTACHED TO", of: describePlaces },
+            { title: "SINCE", of: ({ submitted }) => formatAge(submitted) },
+            { title: "SEEN", of: ({ seen }) => formatCount(seen), align: "right" },
+            { title: "MATCHED", of: ({ matched }) => formatCount(matched), align: "right" },
+          ],
+          chains,
+        ),
+      );
+    });
+
+  chain
+    .command("show")
+    .summary("show what a chain does")
+    .description(
+      "Shows a chain's selectors and actors with their counters, its parameters, and what it keeps of each flow.",
+    )
+    .argument("<name>", "a chain")
+    .option("--json", "print { name, counters, actors: [{ name, params }], state, ... }")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  sudo emptcp chain show phones\n  sudo emptcp chain show phones --json | jq .counters",
+    )
+    .action((name: string, { json }: { json?: true }) => {
+      const details = inspect(openChain(name));
+      if (json) printJson(details);
+      else printDetails(details);
+    });
+}
+
+function summarize(running: RunningChain) {
+  const { name, selector, actors, attachments, netns, submitted } = running.description;
+  const { seen, matched } = running.counters();
+  return { name, selector, actors, attachments, netns, submitted, seen, matched };
+}
+
+interface StateTable {
+  readonly actor: string;
+  readonly name: string;
+  readonly flows?: readonly FlowRecord[];
+  readonly shared?: Readonly<Record<string, number>>;
+}
+
+function inspect(running: RunningChain) {
+  const { name, selector, actors, attachments, netns, submitted, layout } = running.description;
+  const params = running.params();
+  const state = layout.state.map((slot): StateTable => {
+    const place = slot.actor + 1;
+    const kept = { actor: actors[slot.actor].name, name: slot.name };
+    return slot.kind === "flows"
+      ? { ...kept, flows: running.flows(place, slot.name) }
+      : { ...kept, shared: running.shared(place, slot.name) };
+  });
+  return {
+    name,
+    selector,
+    attachments,
+    netns,
+    submitted,
+    actors: actors.map((actor, i) => ({
+      ...actor,
+      params: params[i],
+    })),
+    counters: running.counters(),
+    state,
+  };
+}
+
+function printDetails(details: ReturnType<typeof inspect>): void {
+  const { name, selector, actors, counters, state, submitted } = details;
+  print(`${colours.bold(name)}  attached to ${describePlaces(details)}, ${formatAge(submitted)}`);
+  print(
+    `Packets: ${showSelector(selector)}; seen ${formatCount(counters.seen)}, matched ${formatCount(counters.matched)}\n`,
+  );
+  if (counters.selectors.length > 0)
+    print(
+      `${formatTable(
+        [
+          { title: "SELECTOR", of: (row) => row.name },
+          { title: "SEEN", of: ({ seen }) => formatCount(seen), align: "right" },
+          { title: "MATCHED", of: ({ matched }) => formatCount(matched), align: "right" },
+        ],
+        counters.selectors,
+      )}\n`,
+    );
+  print(
+    formatTable(
+      [
+        { title: "ACTOR", of: ({ actor }) => actor.name },
+        { title: "SEEN", of: ({ counted }) => formatCount(counted.seen), align: "right" },
+        { title: "ACTED", of: ({ counted }) => formatCount(counted.acted), align: "right" },
+        { title: "COULD NOT", of: ({ counted }) => describeReasons(counted.cannot) },
+        { title: "PARAMETERS", of: ({ actor }) => describeFields(actor.params) || "-" },
+      ],
+      actors.map((actor, i) => ({ actor, counted: counters.actors[i] })),
+    ),
+  );
+  for (const { name: actor, note } of actors) if (note !== undefined) print(`${actor}: ${note}`);
+  for (const table of state) printState(table);
+}
+
+function describeReasons(cannot: Readonly<Record<string, number>>): string {
+  const reasons = Object.entries(cannot).filter(([, count]) => count > 0);
+  return reasons.map(([reason, count]) => `${formatCount(count)} ${reason}`).join(", ") || "-";
+}
+
+function describeFields(fields: Readonly<Record<string, string | number>>): string {
+  return Object.entries(fields)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(" ");
+}
+
+const mostRows = 40;
+
+function endpoint(address: string, port: number): string {
+  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
+function printState({ actor, name, flows, shared }: StateTable): void {
+  if (shared) print(`\n${actor}, ${name}: ${describeFields(shared)}`);
+  if (!flows) return;
+  print(`\n${actor}, ${name}: ${formatCount(flows.length)} ${flows.length === 1 ? "flow" : "flows"}`);
+  if (flows.length === 0) return;
+  print(
+    formatTable<FlowRecord>(
+      [
+        { title: "LOCAL", of: ({ local, localPort }) => endpoint(local, localPort) },
+        { title: "REMOTE", of: ({ remote, remotePort }) => endpoint(remote, remotePort) },
+        ...Object.keys(flows[0].fields).map((field) => ({
+          title: field,
+          of: ({ fields }: FlowRecord) => String(fields[field]),
+          align: "right" as const,
+        })),
+      ],
+      flows.slice(0, mostRows),
+    ),
+  );
+  if (flows.length > mostRows) print(`… and ${formatCount(flows.length - mostRows)} more; --json has all of them`);
+}

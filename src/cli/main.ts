@@ -1,0 +1,52 @@
+#!/usr/bin/env node
+/** The `emptcp` command. Exit codes: 0 done, 1 failed, 2 wrong use. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addChain } from "./commands/chain.ts";
+import { addDemo } from "./commands/demo.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addLab } from "./commands/lab.ts";
+import { describeError, UsageError } from "./errors.ts";
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+const program = new Command("emptcp")
+  .description("Extends Multipath TCP on a stock Linux kernel: policies in TypeScript, run as eBPF.")
+  .version(version, "--version", "print the version")
+  .helpOption("-h, --help", "print help")
+  .showHelpAfterError("(--help tells how to use it)")
+  .configureHelp({ showGlobalOptions: false })
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "emptcp: ")) })
+  .addHelpText(
+    "after",
+    `
+Start here:
+  sudo emptcp doctor                     what this machine offers
+  sudo emptcp demo                       a policy chain steers a live MPTCP connection, in a minute
+  sudo emptcp chain apply limit.ts -i wlan0 -i wwan0
+  sudo emptcp chain show rate_limit      what it did so far
+  sudo emptcp chain remove rate_limit
+
+Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to errors.`,
+  );
+
+addDoctor(program);
+addChain(program);
+addLab(program);
+addDemo(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has told already; what is left is whether it was asked to.
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    const verifierLog = process.argv.includes("--log-verifier");
+    process.stderr.write(`${describeError(error, { verifierLog, debug: Boolean(process.env["EMPTCP_DEBUG"]) })}\n`);
+    process.exitCode = error instanceof UsageError ? 2 : 1;
+  }
+}
