@@ -33,7 +33,9 @@ export const rateLimit = actor({
     if (tcp.syn) {
       flow.scale = 0;
       for (const option of tcp.options) {
-        if (option.kind === kind.windowScale) flow.scale = min(option.u8(2), maximumScale);
+        if (option.kind !== kind.windowScale) continue;
+        flow.scale = min(option.u8(2), maximumScale);
+        break;
       }
       flow.scaleKnown = 1;
       return;
