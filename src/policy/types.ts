@@ -137,7 +137,8 @@ const rateUnits: readonly (readonly [RegExp, number])[] = [
 
 /** Bytes per second of `"10mbit"`, `"2.5 Gbit/s"` or a number of bits per second; undefined when it is neither. */
 export function readRate(input: unknown): bigint | undefined {
-  if (typeof input === "number" || typeof input === "bigint") return BigInt(Math.round(Number(input) / 8));
+  if (typeof input === "number" || typeof input === "bigint")
+    return Number.isFinite(Number(input)) ? BigInt(Math.round(Number(input) / 8)) : undefined;
   const match = typeof input === "string" && /^\s*(\d+(?:\.\d+)?)\s*([a-z/]*)\s*$/i.exec(input);
   if (!match) return undefined;
   const word = match[2].toLowerCase() || "bit";
