@@ -26,17 +26,17 @@ export class SelectorChain {
 
   /** AND: what matched so far and this too. `policy` is a built-in selector's name, a selector, or another chain. */
   select<S extends Selector>(policy: string | S | SelectorChain, inputs?: InputsOf<S>): this {
-    return this.#combine("and", toExpression(policy, inputs as InputRecord | undefined));
+    return this.#combine("and", toExpression(policy, inputs));
   }
 
   /** OR: what matched so far, or this. */
   or<S extends Selector>(policy: string | S | SelectorChain, inputs?: InputsOf<S>): this {
-    return this.#combine("or", toExpression(policy, inputs as InputRecord | undefined));
+    return this.#combine("or", toExpression(policy, inputs));
   }
 
   /** AND NOT: what matched so far, but not this. */
   exclude<S extends Selector>(policy: string | S | SelectorChain, inputs?: InputsOf<S>): this {
-    return this.#combine("and", { op: "not", term: toExpression(policy, inputs as InputRecord | undefined) });
+    return this.#combine("and", { op: "not", term: toExpression(policy, inputs) });
   }
 
   #combine(op: "and" | "or", term: Expression): this {

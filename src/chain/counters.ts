@@ -66,7 +66,7 @@ export function arrangeCounters(
   const matched = evaluate(selector, seen);
   const perActor = actors.map(({ name }, actor): ActorCounters => {
     const cannot = layout.counters.flatMap((slot, i) =>
-      slot.kind === "cannot" && slot.actor === actor ? [[slot.reason, sums[i]!] as const] : [],
+      slot.kind === "cannot" && slot.actor === actor ? [[slot.reason, sums[i]] as const] : [],
     );
     return {
       name,

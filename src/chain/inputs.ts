@@ -100,7 +100,7 @@ export function readConstant(type: ParameterType, input: Input, where: string): 
     }
   }
   const word = readWord(type, input, where);
-  if (representation.kind === "choice") return representation.choices[Number(word)]!;
+  if (representation.kind === "choice") return representation.choices[Number(word)];
   if (representation.kind === "boolean") return word !== 0n;
   const bits = 8 * integerSizes[representation.type];
   return representation.type.startsWith("i") ? BigInt.asIntN(bits, word) : word;

@@ -131,7 +131,7 @@ export class PolicyChain {
       seedState(compiled.layout.state, collection.maps);
       for (const [name, map] of Object.entries(collection.maps)) map.pin(`${pins.directory}/map_${name}`);
       const attachments = hooks.flatMap((hook) => this.#attach(hook, interfaces, collection!, links));
-      attachments.forEach(({ pin }, i) => links[i]!.pin(`${pins.directory}/${pin}`));
+      attachments.forEach(({ pin }, i) => links[i].pin(`${pins.directory}/${pin}`));
       const description = this.#describe(actors, attachments, compiled);
       this.#writeDescription(pins, description);
       draft = new RunningChain(pins.directory, description);
@@ -181,7 +181,7 @@ export class PolicyChain {
 
   #packetHooks(policies: readonly Policy[]): Hook[] {
     const wanted = new Set(policies.map(({ direction }) => direction));
-    const asked = this.options.direction ?? (wanted.size === 1 ? [...wanted][0]! : "both");
+    const asked = this.options.direction ?? (wanted.size === 1 ? [...wanted][0] : "both");
     const needsIngress = policies.find(({ direction }) => direction === "ingress" || direction === "both");
     if (asked === "egress" && needsIngress)
       throw new ChainError(
@@ -211,7 +211,7 @@ export class PolicyChain {
         view.setBigUint64(offset, readWord(type, input, `${policy.name}.${name}`), true);
       }
     });
-    collection.maps[parametersMap]!.update(new Uint8Array(4), words);
+    collection.maps[parametersMap].update(new Uint8Array(4), words);
   }
 
   #attach(
@@ -220,7 +220,7 @@ export class PolicyChain {
     { programs }: Collection,
     links: KernelLink[],
   ): Attachment[] {
-    const program = programs[hook]!;
+    const program = programs[hook];
     if (isPacketHook(hook)) {
       return interfaces.map(({ name, index }) => {
         const link =

@@ -74,7 +74,7 @@ export function seedState(
       key.set(mappedAddress(socket.remote.address), 16);
       view.setUint16(32, socket.local.port, true);
       view.setUint16(34, socket.remote.port, true);
-      maps[slot.map]!.update(key, seedRecord(slot, socket));
+      maps[slot.map].update(key, seedRecord(slot, socket));
     }
   }
 }
