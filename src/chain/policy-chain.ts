@@ -225,8 +225,8 @@ export class PolicyChain {
       return interfaces.map(({ name, index }) => {
         const link =
           hook === "xdp"
-            ? attachXdp(program, { interface: index })
-            : attachTcx(program, { interface: index, direction: hook === "tcx_ingress" ? "ingress" : "egress" });
+            ? attachXdp(program, { interface: name })
+            : attachTcx(program, { interface: name, direction: hook === "tcx_ingress" ? "ingress" : "egress" });
         links.push(link);
         return { hook, interface: name, interfaceIndex: index, pin: `link_${hook}_${index}` };
       });

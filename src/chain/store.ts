@@ -3,7 +3,7 @@
  * moved into place in one step, so that it is there whole or not at all; what a process that died left half made is
  * removed by the next one that looks.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
 import { ensurePinDirectory, findBpffs, openLink, openMap } from "../linux/index.ts";
 import { decodeDescription, type ChainDescription } from "./description.ts";
 
@@ -44,14 +44,25 @@ export class NoSuchChainError extends Error {
 export function chainDirectory(name: string): string | undefined {
   const root = findBpffs();
   const path = root && `${root}/${chainsFolder}/${name}`;
-  return path && namePattern.test(name) && existsSync(path) ? path : undefined;
+  return path && namePattern.test(name) && isThere(path) ? path : undefined;
 }
 
 /** The names of all submitted chains. */
 export function chainNames(): string[] {
   const root = findBpffs();
   const folder = root && `${root}/${chainsFolder}`;
-  return folder && existsSync(folder) ? readdirSync(folder).sort() : [];
+  return folder && isThere(folder) ? readdirSync(folder).sort() : [];
+}
+
+/** @throws Error where this user may not look: that a chain cannot be seen does not mean that there is none */
+function isThere(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (cause) {
+    throw new Error(`Cannot look for chains in ${path}: ${(cause as NodeJS.ErrnoException).code}. Run as root`, {
+      cause,
+    });
+  }
 }
 
 export function readDescription(directory: string): ChainDescription {
@@ -130,7 +141,7 @@ function startTime(pid: number): string | undefined {
 export function removeAbandoned(): void {
   const root = findBpffs();
   const folder = root && `${root}/${makingFolder}`;
-  if (!folder || !existsSync(folder)) return;
+  if (!folder || !isThere(folder)) return;
   for (const entry of readdirSync(folder)) {
     const [pid, started] = entry.split("-");
     if (startTime(Number(pid)) !== started) removePins(`${folder}/${entry}`);
