@@ -27,6 +27,16 @@ function findTools(): Finding {
   };
 }
 
+/** Without capabilities the kernel refuses most probes: their remedies would send a person the wrong way. */
+function withoutGuesses(features: readonly Finding[]): Finding[] {
+  const lacking = features.filter(({ name, present }) => name.startsWith("CAP_") && !present).map(({ name }) => name);
+  if (lacking.length === 0) return [...features];
+  return features.map((feature) => {
+    if (feature.present || lacking.includes(feature.name)) return feature;
+    return { ...feature, remedy: "Run as root, then it can be told", detail: `refused without ${lacking.join(", ")}` };
+  });
+}
+
 function verdict({ present, optional }: Finding): string {
   if (present) return colours.green("yes");
   return optional ? colours.yellow("no (optional)") : colours.red("NO");
@@ -46,7 +56,7 @@ export function addDoctor(program: Command): void {
       "\nExamples:\n  sudo emptcp doctor\n  emptcp doctor --json | jq '.features[] | select(.present | not)'",
     )
     .action(({ json }: { json?: true }) => {
-      const findings: Finding[] = [...probeFeatures(), findTools()];
+      const findings = [...withoutGuesses(probeFeatures()), findTools()];
       const ok = findings.every(({ present, optional }) => present || optional);
       if (json) printJson({ ok, features: findings });
       else printFindings(findings, ok);

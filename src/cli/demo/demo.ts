@@ -7,9 +7,16 @@ import type { Goodput } from "./paths.ts";
 import { Session } from "./session.ts";
 import { makeStages, type Outcome, type Stage } from "./stages.ts";
 
+const capabilities: readonly FeatureId[] = ["capBpf", "capNetAdmin", "capPerfmon", "capSysAdmin"];
 const needed: readonly FeatureId[] = [
-  ...(["capBpf", "capNetAdmin", "capPerfmon", "capSysAdmin", "bpf", "bpffs", "btf", "tcx"] as const),
-  ...(["sockOps", "tcpIterator", "mptcp", "mptcpPathManager"] as const),
+  "bpf",
+  "bpffs",
+  "btf",
+  "tcx",
+  "sockOps",
+  "tcpIterator",
+  "mptcp",
+  "mptcpPathManager",
 ];
 
 export interface StageResult extends Outcome {
@@ -28,6 +35,8 @@ export interface DemoObserver {
  * @throws MissingFeaturesError, or Error when tools are missing
  */
 export async function runDemo(observer: DemoObserver): Promise<StageResult[]> {
+  // First, because without them the kernel refuses the other probes too.
+  requireFeatures(capabilities);
   requireFeatures(needed);
   requireTools();
   let session: Session | undefined;
