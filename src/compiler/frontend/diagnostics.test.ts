@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { actorAround, diagnosticsOf, everything } from "../testing/refusals.ts";
+import { actorAround, diagnosticsOf, importEverything } from "../testing/refusals.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
 
 /** A refused policy; `¦` stands where the diagnostic points. */
@@ -9,7 +9,7 @@ const manyFields = Array.from({ length: 60 }, (_, i) => `field${i}: u64`).join("
 /** Calls that no optimisation can leave out, some 20 000 of them once they are inlined. */
 const endless = `function one(all: { count: number }): void { ${"all.count += now();\n".repeat(150)} }
 function many(all: { count: number }): void { ${"one(all);\n".repeat(150)} }`;
-const header = `import { ${everything.join(", ")} } from "emptcp/policy";\n`;
+const header = `${importEverything}\n`;
 
 const cases: readonly Case[] = [
   ["EM1001", "an array", actorAround("const list = ¦[1, 2];"), /^An array is not part of the policy language$/],
@@ -68,25 +68,25 @@ const cases: readonly Case[] = [
     "EM1012",
     "narrowing in an assignment",
     actorAround("packet.tcp.window = packet.length * 2;"),
-    /^A u32 does not fit into a u16$/,
+    /^A value of type u32 does not fit into u16$/,
   ],
   [
     "EM1012",
     "narrowing in a declaration",
     actorAround("const ¦n: u8 = packet.tcp.window * 1;"),
-    /^A u16 does not fit into a u8$/,
+    /^A value of type u16 does not fit into u8$/,
   ],
   [
     "EM1012",
     "narrowing in a call",
     actorAround("f(¦packet.length + 1);", "function f(n: u8): void {}"),
-    /u32 does not fit/,
+    /type u32 does not fit/,
   ],
   [
     "EM1012",
     "narrowing in a result",
     actorAround("f(1);", "function f(n: u32): u8 { return ¦n + 1; }"),
-    /u32 does not fit/,
+    /type u32 does not fit/,
   ],
   ["EM1013", "a number too large", actorAround("¦packet.tcp.window = 65536;"), /^65536 is out of the range of u16$/],
   ["EM1013", "a negative number", actorAround("¦packet.tcp.window = -1;"), /^-1 is out of the range of u16$/],

@@ -59,7 +59,7 @@ const table = {
     "$1 cannot be written",
     "Only variables declared with let and fields declared without readonly can be changed",
   ],
-  narrowing: ["EM1012", "A $1 does not fit into a $2", "Convert it where that is meant: $2(…)"],
+  narrowing: ["EM1012", "A value of type $1 does not fit into $2", "Convert it where that is meant: $2(…)"],
   outOfRange: ["EM1013", "$1 is out of the range of $2", "Use a value that fits, or a wider type"],
   mixedTypes: ["EM1014", "Cannot combine $1 and $2", "Convert one of them first"],
   notInteger: [

@@ -4,7 +4,7 @@ import type { BinaryFn, CompareFn, Value } from "../ir/ir.ts";
 import type { IntegerName } from "../../policy/types.ts";
 import { lowerCall } from "./calls.ts";
 import { lowerCondition, truth } from "./conditions.ts";
-import { literalType, type Lowering } from "./lowering.ts";
+import { commonType, literalType, type Lowering } from "./lowering.ts";
 import { languageConstant, lowerConstant, objectConstant } from "./names.ts";
 import { describeValue, isSigned, widthOf, type LanguageValue } from "./values.ts";
 
@@ -387,10 +387,7 @@ function resultType(
 ): IntegerName | "boolean" {
   if (isTruth(first) && isTruth(second)) return "boolean";
   if (first.kind === "literal" && second.kind === "literal") return literalType(first.value, second.value);
-  const [wide] = [first, second].filter((value) => value.kind === "integer");
-  if (!wide) return lowering.fail("mixedTypes", node, describeValue(first), describeValue(second));
-  const other = wide === first ? second : first;
-  if (other.kind === "integer" && widthOf(other.type) > widthOf((wide as { type: IntegerName }).type))
-    return other.type;
-  return (wide as { type: IntegerName }).type;
+  const type = commonType(first, second);
+  const areNumbers = [first, second].every(({ kind }) => kind === "integer" || kind === "literal");
+  return areNumbers && type ? type : lowering.fail("mixedTypes", node, describeValue(first), describeValue(second));
 }

@@ -67,7 +67,7 @@ export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   const visit = (node: ts.Node): void => {
     const name = ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression;
     if (name && program.languageName(name) === "cannot") {
-      const reason = cannotReason(node as ts.CallExpression);
+      const reason = cannotReason(node);
       if (reason) reasons.add(reason);
     }
     ts.forEachChild(node, visit);

@@ -184,7 +184,8 @@ function widens(from: IntegerName, to: IntegerName): boolean {
   return isSigned(to) && integerSizes[from] < integerSizes[to];
 }
 
-function commonType(left: LanguageValue, right: LanguageValue): IntegerName | undefined {
+/** The type that two integers are combined as: the one that holds all values of both, and any for two literals. */
+export function commonType(left: LanguageValue, right: LanguageValue): IntegerName | undefined {
   if (left.kind === "integer" && right.kind === "integer") {
     if (widens(left.type, right.type)) return right.type;
     return widens(right.type, left.type) ? left.type : undefined;

@@ -14,8 +14,8 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   [ts.SyntaxKind.Block]: (lowering: Lowering, node: ts.Block) => lowerBody(lowering, node),
   [ts.SyntaxKind.EmptyStatement]: () => {},
   [ts.SyntaxKind.VariableStatement]: (lowering: Lowering, { declarationList }: ts.VariableStatement) => {
-    const kind = declarationList.flags & ts.NodeFlags.BlockScoped;
-    if (kind !== ts.NodeFlags.Const && kind !== ts.NodeFlags.Let)
+    const blockScoped = (declarationList.flags & (ts.NodeFlags.Const | ts.NodeFlags.Let)) !== 0;
+    if (!blockScoped || (declarationList.flags & ts.NodeFlags.Using) !== 0)
       lowering.fail("notInSubset", declarationList, declarationList.getText().split(/\s/)[0]);
     for (const declaration of declarationList.declarations) lowerDeclaration(lowering, declaration);
   },

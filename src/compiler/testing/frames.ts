@@ -78,7 +78,7 @@ function tcpInV6(frame: Uint8Array, ip: number): Network | undefined {
   let next = frame[ip + 6];
   let at = ip + 40;
   for (let extensions = 0; next !== 6; extensions++) {
-    if (![0, 43, 51, 60].includes(next) || extensions === 8 || at + 8 > frame.length) return undefined;
+    if (![0, 43, 60].includes(next) || extensions === 8 || at + 8 > frame.length) return undefined;
     const units = frame[at + 1];
     const length = next === 51 ? (units + 2) * 4 : (units + 1) * 8;
     next = frame[at]!;

@@ -3,15 +3,15 @@ import type { Policy } from "../../policy/index.ts";
 import { CompileError, compileChain, type Diagnostic, type Hook } from "../index.ts";
 import { mainFile, policySource } from "./policy-source.ts";
 
-export const everything = [
-  ...["actor", "selector", "socketActor", "min", "max", "now", "cannot", "sameAddress", "inPrefix", "subtype", "kind"],
-  ...["flows", "shared", "u8", "u16", "u32", "u64", "i32", "i64", "bool", "choice", "address", "prefix", "rate"],
-  ...["type Packet", "type Flow", "type TcpOption", "type Tcp"],
-];
+/** All that a policy may import. */
+const everything =
+  "actor selector socketActor min max now cannot sameAddress inPrefix subtype kind flows shared u8 u16 u32 u64 i32 i64 " +
+  "bool choice address prefix rate known type_Packet type_Flow type_TcpOption type_Tcp";
+export const importEverything = `import { ${everything.split(" ").join(", ").replaceAll("_", " ")} } from "emptcp/policy";`;
 
 /** A file with one actor named `test` around `body`; `rest` goes on behind it. Its parameters and state are of all kinds. */
 export function actorAround(body: string, rest = ""): string {
-  return `import { ${everything.join(", ")} } from "emptcp/policy";
+  return `${importEverything}
 export const test = actor({
   name: "test",
   params: { number: u32, wide: u64, flag: bool, word: choice("one", "two") },

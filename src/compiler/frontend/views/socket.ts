@@ -88,6 +88,8 @@ export class SocketPacketView implements View {
   }
 }
 
+const addressValue = (address: AddressValue): LanguageValue => ({ kind: "address", address });
+
 class SocketHeaderView implements View {
   readonly name: string;
   readonly #layer: "ip" | "tcp";
@@ -100,10 +102,9 @@ class SocketHeaderView implements View {
 
   get(lowering: Lowering, property: string, node: ts.Node): LanguageValue {
     const { flow } = this.#socket;
-    const address = (address: AddressValue): LanguageValue => ({ kind: "address", address });
     const known: Readonly<Record<string, () => LanguageValue>> =
       this.#layer === "ip"
-        ? { source: () => address(flow.local()), destination: () => address(flow.remote()) }
+        ? { source: () => addressValue(flow.local()), destination: () => addressValue(flow.remote()) }
         : {
             sourcePort: () => lowering.integer("u16", flow.localPort()),
             destinationPort: () => lowering.integer("u16", flow.remotePort()),
