@@ -1,13 +1,49 @@
-import { actor, cannot, flows, kind, known, min, rate, shared, u16, u32, u64, u8 } from "../policy/index.ts";
+import { actor, cannot, flows, kind, known, max, min, now, rate, subtype, u16, u32, u64, u8 } from "../policy/index.ts";
 import { observeRtt } from "./rtt.ts";
 
 /** The largest shift a window may have (RFC 7323, section 2.3). */
 const maximumScale = 14;
+/** Flags of an MPTCP DSS option (RFC 8684, section 3.3): a data ACK is there, and it has 8 bytes. */
+const DATA_ACK = 0x01;
+const DATA_ACK_8 = 0x02;
+/** How often the window is corrected: at least this apart, and four round trips. */
+const intervalUs = 100_000;
+/** Two full segments: with less the sender waits for its own timers. */
+const leastWindow = 3_000;
+
+interface Control {
+  /** Window in bytes, and since when and from which acknowledgment on its effect is measured. */
+  window: number;
+  sinceNs: number;
+  since: number;
+  rttUs: number;
+}
 
 /**
- * Caps a whole connection: the receive window that its peer's ACKs carry becomes what `rate` fills in one round trip. Attach
- * it to every interface of the connection: the sender obeys the largest window that any subflow shows it. The shortest
- * round trip counts, because a connection held below its paths' capacity sends on the fastest one.
+ * Corrects the window half-way to what would have given `rate`, from what was acknowledged since the last time. It starts at
+ * what the rate fills in one round trip; reordering between paths can make that too little, but never thrice too little.
+ */
+function correct(flow: Control, acknowledged: u32, rate: u64): void {
+  const nowNs = now();
+  const elapsedUs = (nowNs - flow.sinceNs) / 1000;
+  if (flow.sinceNs !== 0 && elapsedUs < max(intervalUs, flow.rttUs * 4)) return;
+  const oneTrip = (rate * flow.rttUs) / 1_000_000;
+  const bytes = u64(u32(acknowledged - flow.since));
+  if (flow.sinceNs === 0) {
+    flow.window = oneTrip;
+  } else if (bytes !== 0 && bytes < 0x8000_0000) {
+    const expected = min((rate * elapsedUs) / 1_000_000, bytes * 3);
+    flow.window = min((flow.window * (expected + bytes)) / (bytes * 2), oneTrip * 3);
+  }
+  flow.window = max(flow.window, leastWindow);
+  flow.sinceNs = nowNs;
+  flow.since = acknowledged;
+}
+
+/**
+ * Caps a whole connection by the receive window in the ACKs it gets. Attach it to every interface of the connection: the
+ * sender obeys the largest window that any subflow shows it. What counts is the data acknowledged, which every subflow of a
+ * connection reports alike; a plain TCP connection is its own only subflow.
  */
 export const rateLimit = actor({
   name: "rate_limit",
@@ -16,14 +52,17 @@ export const rateLimit = actor({
   state: {
     flows: flows({
       stampNs: u64,
+      sinceNs: u64,
+      window: u64,
       rttUs: known(u64, "rttUs"),
       stamp: u32,
+      since: u32,
       scale: known(u8, "windowScale"),
       scaleKnown: known(u8, "present"),
+      isMptcp: u8,
     }),
-    shortest: shared({ rttUs: u64, port: u16 }),
   },
-  run(packet, { rate }, { flows, shortest }) {
+  run(packet, { rate }, { flows }) {
     const { tcp } = packet;
     if (tcp.rst) return;
     const flow = flows.getOrCreate(packet.flow);
@@ -42,13 +81,17 @@ export const rateLimit = actor({
     }
     if (flow.scaleKnown === 0) return cannot("unknown_scale");
     if (flow.rttUs === 0) return cannot("unknown_rtt");
-    const ownsShortest = shortest.port === packet.flow.localPort;
-    if (shortest.rttUs === 0 || ownsShortest || flow.rttUs < shortest.rttUs) {
-      shortest.rttUs = flow.rttUs;
-      shortest.port = packet.flow.localPort;
+    let acknowledged = tcp.acknowledgment;
+    let reported = flow.isMptcp === 0;
+    for (const option of tcp.options) {
+      if (option.subtype !== subtype.dss || (option.u8(3) & DATA_ACK) === 0) continue;
+      acknowledged = (option.u8(3) & DATA_ACK_8) !== 0 ? option.u32(8) : option.u32(4);
+      flow.isMptcp = 1;
+      reported = true;
+      break;
     }
-    const bytes = (rate * shortest.rttUs) / 1_000_000;
-    const window = bytes >> flow.scale;
-    if (window < tcp.window) tcp.window = u16(window === 0 ? 1 : min(window, 65_535));
+    if (reported) correct(flow, acknowledged, rate);
+    const window = flow.window >> flow.scale;
+    if (flow.window !== 0 && window < tcp.window) tcp.window = u16(max(window, 1));
   },
 });
