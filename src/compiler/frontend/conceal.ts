@@ -3,15 +3,26 @@ import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";
 
 /**
- * The same value, of which the verifier knows no more than that it is at most `maximum`. Where many ways lead to one place
- * with a different constant each, it would follow everything behind that place once for each of them.
- * Packet pointers also share what is checked of them with everything a constant away.
+ * The same value, of which the verifier knows nothing. Where many ways lead to one place with a different constant each, it
+ * would follow everything behind that place once for each of them. Packet pointers also share what is checked of them with
+ * everything a constant away.
  * @param readable a packet pointer of which two bytes are checked
  */
+export function blur(lowering: Lowering, value: Value, readable: Value): Value {
+  const { builder } = lowering;
+  const is64 = value.type.kind === "int" && value.type.width === 64;
+  // It does not know that two loads give the same.
+  const noise = (): Value => {
+    const bytes = builder.loadFresh(2, readable, 0);
+    return is64 ? builder.zeroExtend(bytes) : bytes;
+  };
+  return builder.binary("sub", builder.binary("add", value, noise()), noise());
+}
+
+/** The same 64-bit value, of which the verifier knows that it is at most `maximum`; goes to `other` if it is not. */
 export function conceal(lowering: Lowering, value: Value, readable: Value, maximum: number, other: Block): Value {
   const { builder } = lowering;
-  const noise = (): Value => builder.zeroExtend(builder.loadFresh(2, readable, 0));
-  const concealed = builder.binary("sub", builder.binary("add", value, noise()), noise());
+  const concealed = blur(lowering, value, readable);
   const bounded = builder.block();
   builder.branch("ule", concealed, builder.const(maximum, 64), bounded, other);
   lowering.enter(bounded);

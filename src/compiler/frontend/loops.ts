@@ -102,4 +102,10 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
   );
   lowering.iterating = false;
   lowering.enter(exit);
+  const { view } = iterated;
+  // What the loop assigned is a different constant on each way through it, and the verifier follows every way on its own.
+  for (const [symbol, binding] of lowering.bindings) {
+    if (binding.kind !== "variable" || !view.blur || !isAssigned(node.statement, symbol.name)) continue;
+    builder.write(binding.variable, view.blur(lowering, builder.read(binding.variable)));
+  }
 }

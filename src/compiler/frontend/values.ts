@@ -43,6 +43,8 @@ export interface View {
     args: readonly LanguageValue[],
     node: ts.CallExpression,
   ): LanguageValue | undefined;
+  /** A value that the loop left behind, without what the verifier learnt of it on each way through the loop. */
+  blur?(lowering: Lowering, value: Value): Value;
   /** Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. */
   iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void;
 }

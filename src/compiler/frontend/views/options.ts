@@ -4,6 +4,7 @@ import { int32, int64, type Block, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import type { IntegerName } from "../../../policy/types.ts";
 import { kind } from "../../../policy/packet.ts";
+import { blur } from "../conceal.ts";
 import type { Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
 import type { ParsedPacket } from "./packet.ts";
@@ -21,6 +22,10 @@ export class OptionsView implements View {
 
   get(): undefined {
     return undefined;
+  }
+
+  blur(lowering: Lowering, value: Value): Value {
+    return blur(lowering, value, lowering.builder.read(this.#packet.tcp));
   }
 
   iterate(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void {
