@@ -2,7 +2,7 @@
 import { packetType } from "../../policies/index.ts";
 import type { ChainOptions, Selection } from "./policy-harness.ts";
 
-const limit = ["rate_limit", { rate: "10mbit" }] as const;
+const limit = ["rate_limit", { rate: "8kbit" }] as const;
 const typeChoices =
   packetType.params.type.representation.kind === "choice" ? packetType.params.type.representation.choices : [];
 

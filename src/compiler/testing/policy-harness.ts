@@ -202,11 +202,12 @@ const socketFields = [
   "skc_v6_rcv_saddr",
 ];
 
-/** Where a field lies in the socket structures of these tests. */
+/** Where a field, or a word of an IPv6 address, lies in the socket structures of these tests. */
 export function fieldOffset(field: string): number {
-  const index = socketFields.indexOf(field);
+  const [, name, word] = /^(\w+)(?:\.in6_u\.u6_addr32\[([0-3])\])?$/.exec(field) ?? [];
+  const index = socketFields.indexOf(name);
   if (index < 0) throw new RangeError(`Field ${field} is not among those the tests know`);
-  return 32 * index;
+  return 32 * index + 4 * Number(word ?? 0);
 }
 export const socketSize = 32 * socketFields.length;
 

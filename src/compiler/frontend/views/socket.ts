@@ -157,20 +157,21 @@ export function parseIterated(
   const present = builder.block();
   builder.branch("ne", sock, builder.const(0, 64), present, other);
   lowering.enter(present);
-  const field = (size: 1 | 2 | 4, name: string, offset = 0): Value =>
-    builder.load(size, sock, offset, int32, { struct: "sock_common", field: name });
+  const field = (size: 1 | 2 | 4, name: string): Value =>
+    builder.load(size, sock, 0, int32, { struct: "sock_common", field: name });
+  const v6Word = (name: string, word: number): Value => field(4, `${name}.in6_u.u6_addr32[${word}]`);
   const live = builder.block();
   // TCP_ESTABLISHED is 1, TCP_CLOSE_WAIT 8: the states in which this host may still send.
   const states = builder.binary("shl", builder.const(1), field(1, "skc_state"));
   builder.branch("test", states, builder.const((1 << 1) | (1 << 8)), live, other);
   lowering.enter(live);
-  const isV4 = family(lowering, field(2, "skc_family"), (word) => field(4, "skc_v6_daddr", 4 * word));
+  const isV4 = family(lowering, field(2, "skc_family"), (word) => v6Word("skc_v6_daddr", word));
   const address = (v4: string, v6: string): AddressValue =>
     loadedAddress(
       lowering,
       isV4,
       () => field(4, v4),
-      (word) => field(4, v6, 4 * word),
+      (word) => v6Word(v6, word),
     );
   const flow: FlowParts = {
     local: () => address("skc_rcv_saddr", "skc_v6_rcv_saddr"),

@@ -19,10 +19,8 @@ function keyOf(local: string, remote: string, localPort: number, remotePort: num
 
 /** How often each flow was counted, in ascending order. */
 function counts(vm: VmRunner, name: string): number[] {
-  return vm
-    .state()
-    [name].map(({ fields }) => Number(fields["count"]))
-    .sort((a, b) => a - b);
+  const entries = vm.state()[name];
+  return entries.map(({ fields }) => Number(fields["count"])).sort((a, b) => a - b);
 }
 
 const counting = "const flow = seen.getOrCreate(packet.flow); if (flow) flow.count += 1;";
@@ -100,7 +98,7 @@ export const test = actor({ name: "test", state: { few: flows({ count: u32 }, 2)
   it("is each actor's own, also of the same actor twice", () => {
     const vm = chain({ actors: ["record", "record"] }).vm();
     vm.run(makeFrame());
-    vm.changeState((name) => (name === "0.flows" ? { packetsIn: 40n } : {}));
+    vm.changeState((name): Record<string, bigint> => (name === "0.flows" ? { packetsIn: 40n } : {}));
     vm.run(makeFrame());
     expect(["0.flows", "1.flows"].map((name) => vm.state()[name][0].fields["packetsIn"])).toEqual([41n, 2n]);
   });
