@@ -1,22 +1,26 @@
 /** Submitted chains in words. */
-import type { Attachment, ChainDescription } from "../chain/index.ts";
+import type { ChainDescription } from "../chain/index.ts";
+import { netnsInode } from "../linux/index.ts";
 
-const hookTitles: Readonly<Record<Attachment["hook"], string>> = {
-  xdp: "XDP",
-  tcx_ingress: "tc ingress",
-  tcx_egress: "tc egress",
-  sock_ops: "sockets",
-  iter_tcp: "running sockets",
-  iter_tcp_release: "",
-};
+const packetHooks = { tcx_ingress: "tc ingress", tcx_egress: "tc egress", xdp: "XDP" } as const;
 
-/** `tc ingress of wifi, lte; sockets of the root cgroup (in namespace client)`. */
-export function describePlaces({ attachments, netns }: Pick<ChainDescription, "attachments" | "netns">): string {
-  const hooks = [...new Set(attachments.map(({ hook }) => hook))].filter((hook) => !hook.startsWith("iter_"));
-  const places = hooks.map((hook) => {
-    const here = attachments.filter((one) => one.hook === hook);
-    if (hook === "sock_ops") return `sockets of ${here[0].cgroup ?? "all cgroups"}`;
-    return `${hookTitles[hook]} of ${here.map((one) => one.interface ?? "").join(", ")}`;
-  });
-  return `${places.join("; ")}${netns.name === undefined ? "" : ` (in namespace ${netns.name})`}`;
+/** `tc ingress and egress of wifi, lte (in namespace client)`; `hereInode` tells the network namespace of the reader. */
+export function describePlaces(
+  { attachments, netns }: Pick<ChainDescription, "attachments" | "netns">,
+  hereInode = netnsInode(),
+): string {
+  const on = (hook: string) => attachments.filter((one) => one.hook === hook);
+  const [sockets] = on("sock_ops");
+  const titles = Object.entries(packetHooks).filter(([hook]) => on(hook).length > 0);
+  const places: string[] = [];
+  if (titles.length > 0) {
+    // Every packet hook of a chain is attached to all of its interfaces.
+    const interfaces = on(titles[0][0]).map((one) => one.interface ?? "");
+    const hooks = titles.map(([, title]) => title).join(" and ");
+    places.push(`${hooks.replace("and tc ", "and ")} of ${interfaces.join(", ")}`);
+  }
+  if (sockets) places.push(`sockets of ${sockets.cgroup ?? "all cgroups"}`);
+  const inside = netns.name === undefined ? "another network namespace" : `namespace ${netns.name}`;
+  const elsewhere = netns.name !== undefined || netns.inode !== hereInode;
+  return `${places.join("; ")}${elsewhere ? ` (in ${inside})` : ""}`;
 }

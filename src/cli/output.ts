@@ -21,7 +21,8 @@ export class LiveLine {
 
   show(text: string): void {
     if (!this.#live) return;
-    const width = Math.max(20, process.stderr.columns) - 1;
+    // Some terminals do not tell how wide they are.
+    const width = (process.stderr.columns || 80) - 1;
     process.stderr.write(`\r\u001b[K${text.length > width ? `${text.slice(0, width - 1)}…` : text}`);
   }
 

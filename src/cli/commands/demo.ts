@@ -19,10 +19,10 @@ export function addDemo(program: Command): void {
 
 async function demo({ json }: { json?: true }): Promise<void> {
   const line = new LiveLine();
+  if (!json) print("The server sends to the client, over wifi (40 Mbit/s, 20 ms) and lte (20 Mbit/s, 50 ms).");
   line.show("checking what this machine offers …");
   let results: StageResult[];
   try {
-    if (!json) print("The server sends to the client, over wifi (40 Mbit/s, 20 ms) and lte (20 Mbit/s, 50 ms).");
     results = await runDemo(observe(line, json === true));
   } catch (error) {
     if (json) printJson({ ok: false, error: error instanceof Error ? error.message : String(error), stages: [] });
