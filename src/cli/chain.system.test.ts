@@ -55,7 +55,10 @@ describe("emptcp chain", () => {
   test("applies, lists, shows, sets and removes a chain through separate processes", () => {
     const path = file("limit.ts", chainOf(limit));
     const { status, stdout } = emptcp(["chain", "apply", path, ...place]);
-    expect({ status, stdout }).toMatchObject({ status: 0, stdout: expect.stringMatching(/tc ingress and egress of near/) });
+    expect({ status, stdout }).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/tc ingress and egress of near/),
+    });
     expect(emptcpJson("chain", "list")).toContainEqual(expect.objectContaining({ name, matched: 0 }));
     expect(emptcp(["chain", "list"]).stdout).toMatch(new RegExp(`${name}.*dst\\(prefix=10.0.0.0/8\\)`));
 
