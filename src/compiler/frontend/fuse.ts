@@ -20,6 +20,7 @@ import type { LanguageValue, View } from "./values.ts";
 import { PacketView, type ParsedPacket } from "./views/packet.ts";
 import { ConstantsView, ParametersView, type ConstantValue } from "./views/params.ts";
 import { parseIterated, parseSockOps, SocketPacketView, SocketView, type ParsedSocket } from "./views/socket.ts";
+import { flowKeySize } from "./views/flow.ts";
 import { StateView } from "./views/state.ts";
 
 /** A policy in a chain: what it is, the file that defines it, and, for a selector, its parameters. */
@@ -104,6 +105,8 @@ class Fusion {
     const [exit, counting, matched] = [builder.block(), builder.block(), builder.block()];
     const key = builder.stack(4);
     builder.store(4, key, 0, builder.const(0));
+    const recordSize = Math.max(8, ...this.#input.layout.state.map(({ size }) => size));
+    lowering.scratch = { flowKey: builder.stack(flowKeySize), record: builder.stack(recordSize) };
     this.#counters = builder.call(
       helpers.mapLookupElem.number,
       [builder.map(countersMap), key],

@@ -55,6 +55,8 @@ export class Lowering {
   /** Whether a loop over options is being lowered. */
   iterating = false;
   effects: Effects | undefined;
+  /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
+  scratch!: { readonly flowKey: Value; readonly record: Value };
 
   constructor(builder: Builder, program: PolicyProgram, hook: Hook) {
     this.builder = builder;

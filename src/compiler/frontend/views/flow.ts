@@ -38,7 +38,7 @@ export class FlowView implements View {
   /** Writes the key to the stack; returns its address. */
   key(lowering: Lowering): Value {
     const { builder } = lowering;
-    const key = builder.stack(flowKeySize);
+    const key = lowering.scratch.flowKey;
     const words = [...halves(lowering, this.#parts.local()), ...halves(lowering, this.#parts.remote())];
     words.forEach((word, i) => builder.store(8, key, 8 * i, word));
     const ports = builder.binary(

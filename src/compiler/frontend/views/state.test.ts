@@ -102,4 +102,13 @@ export const test = actor({ name: "test", state: { few: flows({ count: u32 }, 2)
     vm.run(makeFrame());
     expect(["0.flows", "1.flows"].map((name) => vm.state()[name][0].fields["packetsIn"])).toEqual([41n, 2n]);
   });
+
+  it("of many actors fits the stack, whatever the size of their records", () => {
+    const vm = chain({
+      actors: ["record", ["rate_limit", { rate: "1mbit" }], "record", "record", "record", "record"],
+    }).vm();
+    vm.run(makeFrame());
+    const created = Object.entries(vm.state()).filter(([name]) => name.endsWith(".flows"));
+    expect(created.map(([, entries]) => entries.length)).toEqual([1, 1, 1, 1, 1, 1]);
+  });
 });

@@ -50,7 +50,7 @@ export class FlowMapView implements View {
     builder.write(result, found);
     builder.branch("ne", found, builder.const(0, 64), exit, create);
     lowering.enter(create);
-    const empty = builder.stack(this.#slot.size);
+    const empty = lowering.scratch.record;
     for (let at = 0; at < this.#slot.size; at += 8) builder.store(8, empty, at, builder.const(0, 64));
     const args = [builder.map(this.#slot.map), key, empty, builder.const(onlyIfAbsent, 64)];
     builder.call(helpers.mapUpdateElem.number, args, int64, "memory");
