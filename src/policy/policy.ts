@@ -85,7 +85,7 @@ export function socketActor<const P extends Parameters = {}>(options: {
 
 /** The module that called `selector` or `actor`: the first frame of the stack outside this file. */
 function callerModule(): string {
-  const prepare = Error.prepareStackTrace;
+  const prepare = Reflect.get(Error, "prepareStackTrace");
   try {
     Error.prepareStackTrace = (_error, frames) => frames;
     const frames = new Error("where").stack as unknown as NodeJS.CallSite[];
