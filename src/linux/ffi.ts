@@ -4,7 +4,7 @@
  */
 import koffi from "koffi";
 
-const libc = koffi.load(null as unknown as string);
+const libc = koffi.load(null);
 
 /** Addresses are BigInt; 0n is NULL. */
 export type Address = bigint;
@@ -61,12 +61,12 @@ export function check(name: string, result: number | bigint, detail?: string): n
 
 /** The address of a buffer's first byte. Keep the buffer alive as long as the address is in use. */
 export function address(buffer: Uint8Array): Address {
-  return BigInt(koffi.address(buffer) as bigint | number);
+  return BigInt(koffi.address(buffer));
 }
 
 /** A view of memory that is not JavaScript's (a mapping). Touching it after it was unmapped is a crash: drop it first. */
 export function view(at: Address, length: number): ArrayBuffer {
-  return koffi.view(at as never, length) as ArrayBuffer;
+  return koffi.view(at, length);
 }
 
 const polls = new Set<{ close(): void }>();
