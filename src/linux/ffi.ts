@@ -61,7 +61,7 @@ export function check(name: string, result: number | bigint, detail?: string): n
 
 /** The address of a buffer's first byte. Keep the buffer alive as long as the address is in use. */
 export function address(buffer: Uint8Array): Address {
-  return BigInt(koffi.address(buffer));
+  return koffi.address(buffer);
 }
 
 /** A view of memory that is not JavaScript's (a mapping). Touching it after it was unmapped is a crash: drop it first. */
