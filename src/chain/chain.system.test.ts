@@ -83,6 +83,8 @@ describe("submit()", () => {
     expect(programsOn("lo")).toHaveLength(2);
     expect(programsOn("near")).toHaveLength(2);
     running.remove();
+    // Not even an empty folder stays behind, unless this machine has chains of its own.
+    expect(existsSync(`${ensureBpffs()}/emptcp`)).toBe(listChains().length > 0);
     expect([...programsOn("lo"), ...programsOn("near"), ...pinned()]).toEqual([]);
   });
 

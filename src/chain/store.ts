@@ -4,6 +4,7 @@
  * removed by the next one that looks.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
 import { ensurePinDirectory, findBpffs, openLink, openMap } from "../linux/index.ts";
 import { decodeDescription, type ChainDescription } from "./description.ts";
 
@@ -87,22 +88,48 @@ export function beginPins(name: string): PinTransaction {
   checkChainName(name);
   removeAbandoned();
   if (chainDirectory(name)) throw new ChainExistsError(name);
-  const directory = `${ensurePinDirectory(makingFolder)}/${process.pid}-${startTime(process.pid)}-${name}`;
-  const final = `${ensurePinDirectory(chainsFolder)}/${name}`;
-  mkdirSync(directory, { mode: 0o700 });
+  const directory = inFolder(makingFolder, (folder) => {
+    const path = `${folder}/${process.pid}-${startTime(process.pid)}-${name}`;
+    mkdirSync(path, { mode: 0o700 });
+    return path;
+  });
   return {
     directory,
-    commit() {
-      try {
-        renameSync(directory, final);
-      } catch (cause) {
-        if (existsSync(final)) throw new ChainExistsError(name);
-        throw cause;
-      }
-      return final;
-    },
+    commit: () =>
+      inFolder(chainsFolder, (folder) => {
+        const path = `${folder}/${name}`;
+        try {
+          renameSync(directory, path);
+        } catch (cause) {
+          if (existsSync(path)) throw new ChainExistsError(name);
+          throw cause;
+        }
+        return path;
+      }),
     rollback: () => removePins(directory),
   };
+}
+
+/** Does something in one of our folders; again, should another process have tidied the folder away meanwhile. */
+function inFolder<T>(name: string, action: (folder: string) => T): T {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return action(ensurePinDirectory(name));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || attempt === 3) throw error;
+    }
+  }
+}
+
+/** Removes our folders when the last chain is gone. */
+function tidy(root: string): void {
+  for (const folder of [makingFolder, chainsFolder, "emptcp"]) {
+    try {
+      rmdirSync(`${root}/${folder}`);
+    } catch {
+      // Not empty: other chains are there.
+    }
+  }
 }
 
 /** Unpins everything in a chain's directory, and the directory; links go first, so that no program runs without its pins. */
@@ -114,6 +141,7 @@ export function removePins(directory: string): void {
     unlinkSync(path);
   }
   rmdirSync(directory);
+  tidy(dirname(dirname(dirname(directory))));
 }
 
 function detach(path: string): void {

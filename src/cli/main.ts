@@ -38,6 +38,12 @@ addChain(program);
 addLab(program);
 addDemo(program);
 
+// Whoever reads our output may stop early, as head does.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

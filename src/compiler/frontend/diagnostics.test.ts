@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { chain } from "../testing/policy-harness.ts";
 import { actorAround, diagnosticsOf, importEverything } from "../testing/refusals.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
 
@@ -211,5 +212,16 @@ describe("compileChain() refuses", () => {
       line: before.length,
       column: before.at(-1)!.length + 1,
     });
+  });
+});
+
+describe("compileChain() refuses on the socket hooks", () => {
+  it.each([
+    ["packet_type", { type: "data" }, "packet.tcp.payloadLength"],
+    ["packet_type", { type: "rst" }, "packet.tcp.rst"],
+    ["packet_type", { type: "dss" }, "packet.tcp.options"],
+  ])("EM1010: %s %j, which needs %s", (selector, inputs, missing) => {
+    const limited = chain({ select: [selector, inputs], actors: [["pace", { rate: "1mbit" }]] });
+    expect(() => limited.compile("sock_ops")).toThrow(`EM1010: ${missing} does not exist on the socket hook`);
   });
 });
