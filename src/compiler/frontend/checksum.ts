@@ -19,10 +19,10 @@ export class Checksum {
    * The sum of all new words less all old ones, signed; 0 when nothing changed. A sum that could only grow would tell the
    * verifier how often a loop went round, and it would follow each number on its own.
    */
-  readonly #difference: Variable = { name: "checksum_difference", type: int64 };
+  readonly difference: Variable = { name: "checksum_difference", type: int64 };
 
   start(builder: Builder): void {
-    builder.write(this.#difference, builder.const(0, 64));
+    builder.write(this.difference, builder.const(0, 64));
   }
 
   /** A 16-bit word at an even offset changed; both as loaded. */
@@ -40,14 +40,14 @@ export class Checksum {
 
   #add({ builder }: Lowering, before: Value, after: Value): void {
     const change = builder.binary("sub", builder.zeroExtend(after), builder.zeroExtend(before));
-    builder.write(this.#difference, builder.binary("add", builder.read(this.#difference), change));
+    builder.write(this.difference, builder.binary("add", builder.read(this.difference), change));
   }
 
   /** Brings the packet's checksum up to date. Packet pointers may be invalid afterwards. */
   finish(lowering: Lowering, packet: ParsedPacket): void {
     const { builder } = lowering;
     const [changed, exit] = [builder.block(), builder.block()];
-    const difference = builder.read(this.#difference);
+    const difference = builder.read(this.difference);
     builder.branch("ne", difference, builder.const(0, 64), changed, exit);
     lowering.enter(changed);
     // Made positive by a multiple of 0xffff, which is zero in one's complement.

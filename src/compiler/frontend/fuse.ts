@@ -8,6 +8,7 @@ import type { Policy } from "../../policy/policy.ts";
 import { Builder } from "../ir/builder.ts";
 import { int32, pointer, type Block, type IrFunction, type Value } from "../ir/ir.ts";
 import { countersMap, type ChainLayout, type CounterSlot } from "../layout.ts";
+import { blur } from "./conceal.ts";
 import { branchOn } from "./conditions.ts";
 import { cannotReason, withReturn } from "./calls.ts";
 import { lowerExpression } from "./expressions.ts";
@@ -122,8 +123,12 @@ class Fusion {
       subject.kind === "packet" ? new PacketView(subject.packet) : new SocketPacketView(subject.socket);
     this.#select(this.#input.selector, shown, matched, exit);
     if (lowering.enter(matched)) {
+      let first = true;
       this.#input.actors.forEach((use, index) => {
-        if (use.policy.on === subject.kind) this.#act(use, index, subject);
+        if (use.policy.on !== subject.kind) return;
+        if (!first && subject.kind === "packet") this.#forgetWays(subject.packet);
+        first = false;
+        this.#act(use, index, subject);
       });
       builder.position = undefined;
       if (subject.kind === "packet") {
@@ -216,6 +221,15 @@ class Fusion {
     const flag = builder.read(acted);
     if (flag.op.op !== "const" || flag.op.value !== 0n)
       this.#count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
+  }
+
+  /** What an actor left for the end of the chain, without the ways to it: the verifier would follow the next one for each. */
+  #forgetWays(packet: ParsedPacket): void {
+    const builder = this.#builder;
+    for (const variable of [packet.verdict, packet.checksum.difference]) {
+      const value = builder.read(variable);
+      if (value.op.op === "parameter") builder.write(variable, blur(this.#lowering, value, builder.read(packet.tcp)));
+    }
   }
 
   #findRun(use: PolicyUse): RunFunction {
