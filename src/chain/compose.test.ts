@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { ActorChain, SelectorChain } from "./compose.ts";
 import { describeExpression, showSelector } from "./description.ts";
 import { ParameterError } from "./inputs.ts";
-import { ChainError, PolicyChain } from "./policy-chain.ts";
+import { ChainError } from "./errors.ts";
+import { PolicyChain } from "./policy-chain.ts";
 
 const show = (chain: SelectorChain) => showSelector(describeExpression(chain.expression));
 const any = () => new SelectorChain();

@@ -2,9 +2,10 @@
 export { ActorChain, SelectorChain } from "./compose.ts";
 export type { ActorCounters, ChainCounters, SelectorCounters } from "./counters.ts";
 export { showSelector, type Attachment, type ChainDescription, type SelectorDescription } from "./description.ts";
-export { FileError, importFile, loadChainFile } from "./load.ts";
+export { ChainError, FileError } from "./errors.ts";
+export { importFile, loadChainFile } from "./load.ts";
 export { ParameterError, type Input, type InputRecord } from "./inputs.ts";
-export { ChainError, PolicyChain, type ChainOptions } from "./policy-chain.ts";
+export { PolicyChain, type ChainOptions } from "./policy-chain.ts";
 export { listChains, openChain, RunningChain } from "./running.ts";
 export { policyFile, sourceReader } from "./sources.ts";
 export type { FlowRecord } from "./state.ts";

@@ -3,12 +3,8 @@ import { existsSync, statSync } from "node:fs";
 import { register } from "node:module";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { FileError } from "./errors.ts";
 import { PolicyChain } from "./policy-chain.ts";
-
-/** A file that cannot be loaded, or that is not what it should be. */
-export class FileError extends Error {
-  override readonly name = "FileError";
-}
 
 let hooked = false;
 

@@ -25,6 +25,7 @@ import {
   type KernelLink,
   type NetworkNamespace,
 } from "../linux/index.ts";
+import { ChainError } from "./errors.ts";
 import { ActorChain, SelectorChain, type ActorEntry, type Expression } from "./compose.ts";
 import {
   describeExpression,
@@ -53,11 +54,6 @@ export interface ChainOptions {
   readonly netns?: NetworkNamespace;
   /** For socket actors: whose sockets; a path in the cgroup2 file system, by default its root. */
   readonly cgroup?: string;
-}
-
-/** A chain that has no interface, no actor that fits, or options that contradict each other. */
-export class ChainError extends Error {
-  override readonly name = "ChainError";
 }
 
 interface ResolvedActor {

@@ -1,6 +1,8 @@
 /** A submitted chain: read its counters and state, change its parameters, remove it. Any process may open it by name. */
 import { existsSync } from "node:fs";
-import { parametersMap, countersMap, type Hook } from "../compiler/index.ts";
+import type { Hook } from "../compiler/index.ts";
+// Not through the index: managing chains needs no compiler, and loading one takes longer than what is asked.
+import { parametersMap, countersMap } from "../compiler/layout.ts";
 import {
   netnsInode,
   netnsPath,

@@ -1,6 +1,9 @@
 /** What a person is told when something goes wrong. */
-import { ChainError, ChainExistsError, FileError, NoSuchChainError, ParameterError } from "../chain/index.ts";
-import { CompileError, formatDiagnostic } from "../compiler/index.ts";
+// Not through the indexes: they load the compiler, which takes longer than most commands.
+import { ChainError, FileError } from "../chain/errors.ts";
+import { ParameterError } from "../chain/inputs.ts";
+import { ChainExistsError, NoSuchChainError } from "../chain/store.ts";
+import { CompileError, formatDiagnostic } from "../compiler/frontend/diagnostics.ts";
 import { KernelError, MissingFeaturesError, NoSuchInterfaceError, VerifierError } from "../linux/index.ts";
 
 /** The command line itself is wrong: exit code 2. */

@@ -7,7 +7,9 @@ import type { ParameterType } from "../policy/types.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { StateType } from "../policy/state.ts";
 import type { MapSpec } from "../bpf/spec.ts";
-import { flowKeySize } from "./frontend/views/flow.ts";
+
+/** Bytes of a flow's key: local and remote address (16 each, IPv4 mapped), local and remote port (host order), 4 zero bytes. */
+export const flowKeySize = 40;
 
 /** Names of the maps every chain has, as programs refer to them. */
 export const parametersMap = "params";

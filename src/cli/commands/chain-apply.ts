@@ -1,7 +1,8 @@
 /** `emptcp chain apply`: compile a chain from a file, and attach it. */
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { disassemble } from "../../bpf/index.ts";
-import { loadChainFile, showSelector, type ChainOptions, type PolicyChain } from "../../chain/index.ts";
+import { showSelector } from "../../chain/description.ts";
+import type { ChainOptions, PolicyChain } from "../../chain/index.ts";
 import { describePlaces } from "../chain-text.ts";
 import { print, printJson, withProgress } from "../output.ts";
 
@@ -58,7 +59,10 @@ Examples:
 }
 
 async function apply(file: string, flags: Flags): Promise<void> {
-  const fromFile = await withProgress(`loading ${file} …`, () => loadChainFile(file));
+  const fromFile = await withProgress(`loading ${file} …`, async () => {
+    const { loadChainFile } = await import("../../chain/index.ts");
+    return await loadChainFile(file);
+  });
   const chain = fromFile.with(optionsOf(flags));
   if (flags.listing) return list(chain, flags);
   const started = performance.now();

@@ -1,6 +1,7 @@
 /** `emptcp chain set` and `remove`. */
 import type { Command } from "commander";
-import { listChains, openChain, type InputRecord } from "../../chain/index.ts";
+import type { InputRecord } from "../../chain/index.ts";
+import { listChains, openChain } from "../../chain/running.ts";
 import { UsageError } from "../errors.ts";
 import { print, printJson } from "../output.ts";
 

@@ -1,6 +1,8 @@
 /** `emptcp chain list` and `show`. */
 import type { Command } from "commander";
-import { listChains, openChain, showSelector, type FlowRecord, type RunningChain } from "../../chain/index.ts";
+import { showSelector } from "../../chain/description.ts";
+import type { FlowRecord } from "../../chain/index.ts";
+import { listChains, openChain, type RunningChain } from "../../chain/running.ts";
 import { describePlaces } from "../chain-text.ts";
 import { colours, print, printJson } from "../output.ts";
 import { formatAge, formatCount, formatTable } from "../table.ts";

@@ -1,6 +1,6 @@
 /** `emptcp demo`: a policy chain steers a live MPTCP connection, in about a minute. */
 import type { Command } from "commander";
-import { runDemo, type DemoObserver, type StageResult } from "../demo/demo.ts";
+import type { DemoObserver, StageResult } from "../demo/demo.ts";
 import { colours, LiveLine, print, printJson } from "../output.ts";
 
 export function addDemo(program: Command): void {
@@ -23,6 +23,7 @@ async function demo({ json }: { json?: true }): Promise<void> {
   line.show("checking what this machine offers …");
   let results: StageResult[];
   try {
+    const { runDemo } = await import("../demo/demo.ts");
     results = await runDemo(observe(line, json === true));
   } catch (error) {
     if (json) printJson({ ok: false, error: error instanceof Error ? error.message : String(error), stages: [] });

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import type { Command } from "commander";
-import { importFile, listChains } from "../../chain/index.ts";
+import { listChains } from "../../chain/running.ts";
 import {
   cleanLab,
   createLab,
@@ -105,6 +105,7 @@ async function loadSpec(file: string): Promise<LabSpec> {
       throw new CommandError(`Cannot read the lab in ${file}: ${(cause as Error).message}`, { cause });
     }
   } else {
+    const { importFile } = await import("../../chain/index.ts");
     spec = (await importFile(file))["default"];
   }
   const { hosts, links } = (spec ?? {}) as Partial<LabSpec>;

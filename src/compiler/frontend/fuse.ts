@@ -7,7 +7,7 @@ import { helpers } from "../../bpf/helpers.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { Builder } from "../ir/builder.ts";
 import { int32, pointer, type Block, type IrFunction, type Value } from "../ir/ir.ts";
-import { countersMap, type ChainLayout, type CounterSlot } from "../layout.ts";
+import { countersMap, flowKeySize, type ChainLayout, type CounterSlot } from "../layout.ts";
 import { blur } from "./conceal.ts";
 import { branchOn } from "./conditions.ts";
 import { cannotReason, withReturn } from "./calls.ts";
@@ -21,7 +21,6 @@ import type { LanguageValue, View } from "./values.ts";
 import { PacketView, type ParsedPacket } from "./views/packet.ts";
 import { ConstantsView, ParametersView, type ConstantValue } from "./views/params.ts";
 import { parseIterated, parseSockOps, SocketPacketView, SocketView, type ParsedSocket } from "./views/socket.ts";
-import { flowKeySize } from "./views/flow.ts";
 import { StateView } from "./views/state.ts";
 
 /** A policy in a chain: what it is, the file that defines it, and, for a selector, its parameters. */

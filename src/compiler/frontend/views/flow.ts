@@ -4,9 +4,6 @@ import { halves } from "../addresses.ts";
 import type { Lowering } from "../lowering.ts";
 import type { AddressValue, LanguageValue, View } from "../values.ts";
 
-/** Bytes of a flow's key: local and remote address (16 each, IPv4 mapped), local and remote port (host order), 4 zero bytes. */
-export const flowKeySize = 40;
-
 export interface FlowParts {
   local(): AddressValue;
   remote(): AddressValue;
