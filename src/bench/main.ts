@@ -66,7 +66,7 @@ async function run(): Promise<Row[]> {
   const rows = benchChains.flatMap((chain) =>
     benchHooks.map((hook) => measurePackets(chain, hook, clang !== undefined)),
   );
-  const { withChain, without, disturbed } = await measureThroughput();
+  const { withChain, without, ratio, disturbed } = await measureThroughput();
   say(`timed   transfers${noteDisturbed(disturbed)}`);
   const largest = benchChains.at(-1)!.name;
   return [
@@ -79,7 +79,7 @@ async function run(): Promise<Row[]> {
       name: "transfer, every packet recorded on tc",
       mbitPerSecond: rounded(withChain, 0),
       baseline: rounded(without, 0),
-      ratio: rounded(withChain / without, 3),
+      ratio: rounded(ratio, 3),
     },
   ];
 }

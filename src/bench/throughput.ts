@@ -4,9 +4,9 @@ import { ActorChain, PolicyChain, SelectorChain } from "../chain/index.ts";
 import { connectHosts, createLab, watchSteal, type Lab } from "../lab/index.ts";
 import { median } from "./measure.ts";
 
-const transferMs = 2000;
+const transferMs = 1500;
 const warmUpMs = 300;
-const rounds = 7;
+const rounds = 11;
 /** Percent of the machine's time that others may have taken during a transfer. */
 const stealLimit = 3;
 
@@ -14,6 +14,8 @@ export interface Throughput {
   /** Median Mbit/s with and without the chain. */
   readonly withChain: number;
   readonly without: number;
+  /** Median over the rounds of one by the other: rounds differ more than the two of a round do. */
+  readonly ratio: number;
   readonly disturbed: number;
 }
 
@@ -37,22 +39,31 @@ async function alternate(lab: Lab): Promise<Throughput> {
   const disturbed: [number, number][] = [];
   while (quiet.length < rounds && quiet.length + disturbed.length < 2 * rounds) {
     const stolen = watchSteal();
-    const without = await transfer(lab);
-    const chain = recordEverything(lab).submit();
-    try {
-      const withChain = await transfer(lab);
-      if (chain.counters().seen === 0) throw new Error("Cannot measure throughput: the chain saw no packet");
-      (stolen() > stealLimit ? disturbed : quiet).push([withChain, without]);
-    } finally {
-      chain.remove();
-    }
+    // Each goes first in every other round: what drifts meanwhile favours neither.
+    const chainFirst = (quiet.length + disturbed.length) % 2 === 1;
+    const before = chainFirst ? undefined : await transfer(lab);
+    const withChain = await transferThroughChain(lab);
+    const without = before ?? (await transfer(lab));
+    (stolen() > stealLimit ? disturbed : quiet).push([withChain, without]);
   }
   const kept = quiet.length >= 3 ? quiet : [...quiet, ...disturbed];
   return {
     withChain: median(kept.map(([value]) => value)),
     without: median(kept.map(([, value]) => value)),
+    ratio: median(kept.map(([one, other]) => one / other)),
     disturbed: disturbed.length,
   };
+}
+
+async function transferThroughChain(lab: Lab): Promise<number> {
+  const chain = recordEverything(lab).submit();
+  try {
+    const mbit = await transfer(lab);
+    if (chain.counters().seen === 0) throw new Error("Cannot measure throughput: the chain saw no packet");
+    return mbit;
+  } finally {
+    chain.remove();
+  }
 }
 
 function recordEverything(lab: Lab): PolicyChain {
