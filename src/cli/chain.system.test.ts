@@ -1,9 +1,10 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { listChains, openChain, type ChainCounters } from "../chain/index.ts";
 import { createNetns, deleteNetns, queryTcx, withNetns } from "../linux/index.ts";
@@ -85,6 +86,16 @@ describe("emptcp chain", () => {
     expect(emptcp(["chain", "apply", path, ...place])).toMatchObject({ status: 0, stderr: "" });
     const { stdout } = emptcp(["chain", "apply", path, "--listing"]);
     expect(stdout).toContain("tcp.window = tcp.window >> 1");
+  });
+
+  test("runs the README's example, which is the file in examples/", () => {
+    const example = fileURLToPath(new URL("../../examples/quiet-start.ts", import.meta.url));
+    const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    expect(readme).toContain(readFileSync(example, "utf8").trim());
+    const { status, stderr } = emptcp(["chain", "apply", example, ...place]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    emptcpJson("chain", "set", name, "quiet_start.shift=2");
+    expect(openChain(name).params()).toEqual([{ shift: "2" }]);
   });
 
   test("refuses to attach a chain twice, and the first one stays", () => {
