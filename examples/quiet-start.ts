@@ -1,4 +1,3 @@
-/** A chain to start from: this host sees half the receive window that peers behind one prefix offer it. */
 import { ActorChain, PolicyChain, SelectorChain } from "emptcp";
 import { actor, max, u16 } from "emptcp/policy";
 
