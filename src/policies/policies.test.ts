@@ -132,9 +132,14 @@ describe("rate_limit", () => {
     const vm = chain({ actors: [["rate_limit", { rate: "8mbit" }]] }).vm(...bothWays);
     const ack = arriving([]);
     expect(vm.run(ack).packet).toEqual(ack);
+    expect(vm.counters().cannot).toEqual([{ no_room: 0, unknown_scale: 1 }]);
+  });
+
+  it("takes a connection without timestamps for one of 100 ms", () => {
+    const vm = chain({ actors: [["rate_limit", { rate: "8mbit" }]] }).vm(...bothWays);
     vm.run(arriving([{ kind: "windowScale", shift: 7 }], { flags: 0x02 }));
-    expect(vm.run(ack).packet).toEqual(ack);
-    expect(vm.counters().cannot).toEqual([{ no_room: 0, unknown_scale: 1, unknown_rtt: 1 }]);
+    // 8 Mbit/s for 100 ms are 100 000 bytes, 781 units of 128.
+    expect(parsePacket(vm.run(arriving([], { window: 60_000 })).packet).tcp!.window).toBe(781);
   });
 
   it("leaves SYN and RST segments as they are", () => {

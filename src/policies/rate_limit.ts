@@ -10,6 +10,10 @@ const DATA_ACK_8 = 0x02;
 const intervalUs = 100_000;
 /** Two full segments: with less the sender waits for its own timers. */
 const leastWindow = 3_000;
+/** No window is larger than this many round trips' worth. */
+const most = 16;
+/** Stands in for the round-trip time of a connection without TCP timestamps. */
+const unknownRttUs = 100_000;
 
 interface Control {
   /** Window in bytes, and since when and from which acknowledgment on its effect is measured. */
@@ -21,21 +25,24 @@ interface Control {
 
 /**
  * Corrects the window half-way to what would have given `rate`, from what was acknowledged since the last time. It starts at
- * what the rate fills in one round trip; reordering between paths can make that too little, but never thrice too little.
+ * what the rate fills in one round trip; reordering between paths can make that several times too little. It grows only
+ * while it is in use: a sender with little to send would otherwise find it wide open later.
  */
 function correct(flow: Control, acknowledged: u32, rate: u64): void {
+  const rttUs = flow.rttUs === 0 ? unknownRttUs : flow.rttUs;
   const nowNs = now();
   const elapsedUs = (nowNs - flow.sinceNs) / 1000;
-  if (flow.sinceNs !== 0 && elapsedUs < max(intervalUs, flow.rttUs * 4)) return;
-  const oneTrip = (rate * flow.rttUs) / 1_000_000;
+  if (flow.sinceNs !== 0 && elapsedUs < max(intervalUs, rttUs * 4)) return;
+  const oneTrip = (rate * rttUs) / 1_000_000;
   const bytes = u64(u32(acknowledged - flow.since));
   if (flow.sinceNs === 0) {
-    flow.window = oneTrip;
+    flow.window = max(oneTrip, leastWindow);
   } else if (bytes !== 0 && bytes < 0x8000_0000) {
     const expected = min((rate * elapsedUs) / 1_000_000, bytes * 3);
-    flow.window = min((flow.window * (expected + bytes)) / (bytes * 2), oneTrip * 3);
+    const wanted = (flow.window * (expected + bytes)) / (bytes * 2);
+    const inUse = bytes * 4 >= flow.window;
+    if (wanted < flow.window || inUse) flow.window = max(min(wanted, oneTrip * most), leastWindow);
   }
-  flow.window = max(flow.window, leastWindow);
   flow.sinceNs = nowNs;
   flow.since = acknowledged;
 }
@@ -80,7 +87,6 @@ export const rateLimit = actor({
       return;
     }
     if (flow.scaleKnown === 0) return cannot("unknown_scale");
-    if (flow.rttUs === 0) return cannot("unknown_rtt");
     let acknowledged = tcp.acknowledgment;
     let reported = flow.isMptcp === 0;
     for (const option of tcp.options) {
