@@ -36,7 +36,7 @@ import {
   type ChainDescription,
 } from "./description.ts";
 import { completeInputs, readConstant, readWord } from "./inputs.ts";
-import { RunningChain } from "./running.ts";
+import { cleanUp, RunningChain } from "./running.ts";
 import { policyFile, sourceReader } from "./sources.ts";
 import { seedState } from "./state.ts";
 import { aboutPin, beginPins, checkChainName, type PinTransaction } from "./store.ts";
@@ -117,6 +117,7 @@ export class PolicyChain {
     // Before anything is made: names that are wrong should not cost a compilation.
     const interfaces = (this.options.interfaces ?? []).map((name) => ({ name, index: interfaceIndex(name) }));
     const compiled = compileChain(this.#source(actors), hooks, sourceReader);
+    cleanUp();
     const pins = beginPins(this.name);
     const links: KernelLink[] = [];
     let collection: Collection | undefined;

@@ -198,8 +198,19 @@ export function openChain(name: string): RunningChain {
   return new RunningChain(directory, readDescription(directory));
 }
 
+/** Removes what killed processes left half made, and lets go of the sockets they had reached. */
+export function cleanUp(): void {
+  removeAbandoned((directory) => {
+    try {
+      new RunningChain(directory, readDescription(directory)).releaseSockets();
+    } catch {
+      // Killed before there was a description or a way to its namespace: then no socket was reached, or none can be.
+    }
+  });
+}
+
 /** All submitted chains, by name. */
 export function listChains(): RunningChain[] {
-  removeAbandoned();
+  cleanUp();
   return chainNames().map(openChain);
 }

@@ -86,7 +86,6 @@ export interface PinTransaction {
 /** @throws ChainExistsError */
 export function beginPins(name: string): PinTransaction {
   checkChainName(name);
-  removeAbandoned();
   if (chainDirectory(name)) throw new ChainExistsError(name);
   const directory = inFolder(makingFolder, (folder) => {
     const path = `${folder}/${process.pid}-${startTime(process.pid)}-${name}`;
@@ -165,13 +164,15 @@ function startTime(pid: number): string | undefined {
   }
 }
 
-/** Removes what processes that no longer run left half made. */
-export function removeAbandoned(): void {
+/** Removes what processes that no longer run left half made; `release` first undoes what a directory's programs did. */
+export function removeAbandoned(release: (directory: string) => void): void {
   const root = findBpffs();
   const folder = root && `${root}/${makingFolder}`;
   if (!folder || !isThere(folder)) return;
   for (const entry of readdirSync(folder)) {
     const [pid, started] = entry.split("-");
-    if (startTime(Number(pid)) !== started) removePins(`${folder}/${entry}`);
+    if (startTime(Number(pid)) === started) continue;
+    release(`${folder}/${entry}`);
+    removePins(`${folder}/${entry}`);
   }
 }
