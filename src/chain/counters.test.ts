@@ -50,7 +50,7 @@ test("arrangeCounters() adds up the CPUs", () => {
     name: "rate_limit",
     seen: 3,
     acted: 3,
-    cannot: { unknown_scale: 6, unknown_rtt: 0 },
+    cannot: { unknown_scale: 6 },
   });
 });
 
