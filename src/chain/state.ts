@@ -2,8 +2,14 @@
 import { integerSizes } from "../policy/index.ts";
 import type { KernelFact } from "../policy/index.ts";
 import type { StateSlot } from "../compiler/index.ts";
-import { dumpTcpSockets, type KernelMap, type NetworkNamespace, type TcpSocket } from "../linux/index.ts";
-import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
+import {
+  addressBytes,
+  addressText,
+  dumpTcpSockets,
+  type KernelMap,
+  type NetworkNamespace,
+  type TcpSocket,
+} from "../linux/index.ts";
 
 /** A flow's record: its 4-tuple as seen from this host, and the policy's fields. */
 export interface FlowRecord {
@@ -16,13 +22,8 @@ export interface FlowRecord {
 
 const mappedPrefix = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff);
 
-function formatAddress(bytes: Uint8Array): string {
-  const isV4 = mappedPrefix.every((byte, i) => bytes[i] === byte);
-  return formatIpAddress(isV4 ? bytes.slice(12) : bytes);
-}
-
 function mappedAddress(text: string): Uint8Array {
-  const bytes = parseIpAddress(text.replace(/%.*$/, ""));
+  const bytes = addressBytes(text);
   return bytes.length === 16 ? bytes : Uint8Array.of(...mappedPrefix, ...bytes);
 }
 
@@ -42,8 +43,8 @@ export function readFlows(map: KernelMap, slot: StateSlot): FlowRecord[] {
   return map.entries().map(({ key, value }) => {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
     return {
-      local: formatAddress(key.subarray(0, 16)),
-      remote: formatAddress(key.subarray(16, 32)),
+      local: addressText(key.subarray(0, 16)),
+      remote: addressText(key.subarray(16, 32)),
       localPort: view.getUint16(32, true),
       remotePort: view.getUint16(34, true),
       fields: readFields(value, slot),

@@ -3,9 +3,9 @@
  * moved into place in one step, so that it is there whole or not at all; what a process that died left half made is
  * removed by the next one that looks.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
-import { ensurePinDirectory, findBpffs, openLink, openMap } from "../linux/index.ts";
+import { ensurePinDirectory, findBpffs, openLink, openMap, startTimeOf } from "../linux/index.ts";
 import { decodeDescription, type ChainDescription } from "./description.ts";
 
 const chainsFolder = "emptcp/chains";
@@ -88,7 +88,7 @@ export function beginPins(name: string): PinTransaction {
   checkChainName(name);
   if (chainDirectory(name)) throw new ChainExistsError(name);
   const directory = inFolder(makingFolder, (folder) => {
-    const path = `${folder}/${process.pid}-${startTime(process.pid)}-${name}`;
+    const path = `${folder}/${process.pid}-${startTimeOf(process.pid)}-${name}`;
     mkdirSync(path, { mode: 0o700 });
     return path;
   });
@@ -154,16 +154,6 @@ function detach(path: string): void {
   }
 }
 
-/** When a process started, in clock ticks since boot: tells it from a later one with the same number. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
-}
-
 /** Removes what processes that no longer run left half made; `release` first undoes what a directory's programs did. */
 export function removeAbandoned(release: (directory: string) => void): void {
   const root = findBpffs();
@@ -171,7 +161,7 @@ export function removeAbandoned(release: (directory: string) => void): void {
   if (!folder || !isThere(folder)) return;
   for (const entry of readdirSync(folder)) {
     const [pid, started] = entry.split("-");
-    if (startTime(Number(pid)) === started) continue;
+    if (startTimeOf(Number(pid)) === started) continue;
     release(`${folder}/${entry}`);
     removePins(`${folder}/${entry}`);
   }

@@ -1,5 +1,5 @@
 /** Names that tell whose they are: a lab's namespaces carry the process that owns them, so that leftovers can be told. */
-import { readFileSync } from "node:fs";
+import { startTimeOf } from "../linux/process.ts";
 
 const prefix = "emptcp-";
 const pattern = /^emptcp-p(\d+)t(\d+)n(\d+)-(\w+)$/;
@@ -23,19 +23,6 @@ export function parseNamespaceName(
   if (match === null) return undefined;
   const [, pid, startTime, number, where] = match as unknown as [string, string, string, string, string];
   return { runId: `p${pid}t${startTime}n${number}`, pid: Number(pid), startTime, where };
-}
-
-/** When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); undefined when it is gone. */
-export function startTimeOf(pid: number): string | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
-  // The command's name, in parentheses, may contain anything.
-  const rest = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return rest[0] === "Z" ? undefined : rest[19];
 }
 
 /** Whether the process that made the name still runs. */

@@ -25,3 +25,4 @@ export * from "./memory.ts";
 export * from "./mounts.ts";
 export * from "./programs.ts";
 export * from "./verifier-error.ts";
+export * from "./process.ts";

@@ -1,5 +1,6 @@
 /** `struct sockaddr_in` and `sockaddr_in6`, and IP addresses as text. */
 import { isIPv4, isIPv6 } from "node:net";
+import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
@@ -13,38 +14,18 @@ export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
   throw new RangeError(`Cannot use address ${address}: not an IP address`);
 }
 
-/** 4 or 16 bytes. @throws RangeError when it is not an IP address. */
+/** 4 or 16 bytes, without the zone. @throws RangeError when it is not an IP address. */
 export function addressBytes(address: string): Uint8Array {
-  if (isIPv4(address)) return Uint8Array.from(address.split("."), Number);
-  if (!isIPv6(address)) throw new RangeError(`Cannot use address ${address}: not an IP address`);
-  const plain = address.split("%")[0].replace(/\d+\.\d+\.\d+\.\d+$/, (v4) => {
-    const [a, b, c, d] = v4.split(".").map(Number) as [number, number, number, number];
-    return `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
-  });
-  const [head = "", tail] = plain.split("::");
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const groups = [...left, ...Array<string>(8 - left.length - right.length).fill("0"), ...right];
-  return Uint8Array.from(groups.flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 0xff]));
+  familyOf(address);
+  return parseIpAddress(address.replace(/%.*$/, ""));
 }
+
+const mappedPrefix = parseIpAddress("::ffff:0.0.0.0").subarray(0, 12);
 
 /** An address of 4 or 16 bytes as text; IPv6 in the short form of RFC 5952, IPv4-mapped ones as IPv4. */
 export function addressText(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
-  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i] << 8) | bytes[2 * i + 1]);
-  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) return bytes.subarray(12).join(".");
-  let best = { start: -1, length: 1 };
-  for (let start = 0; start < 8; start++) {
-    let length = 0;
-    while (start + length < 8 && groups[start + length] === 0) length++;
-    if (length > best.length) best = { start, length };
-  }
-  if (best.start < 0) return hexadecimal(groups);
-  return `${hexadecimal(groups.slice(0, best.start))}::${hexadecimal(groups.slice(best.start + best.length))}`;
-}
-
-function hexadecimal(groups: number[]): string {
-  return groups.map((group) => group.toString(16)).join(":");
+  const mapped = bytes.length === 16 && mappedPrefix.every((byte, i) => bytes[i] === byte);
+  return formatIpAddress(mapped ? bytes.subarray(12) : bytes);
 }
 
 export function encodeSockaddr({ address, port }: SocketAddress): Uint8Array {

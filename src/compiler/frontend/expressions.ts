@@ -2,6 +2,7 @@
 import ts from "typescript6";
 import type { BinaryFn, CompareFn, Value } from "../ir/ir.ts";
 import type { IntegerName } from "../../policy/types.ts";
+import { evaluateCompare } from "../ir/evaluate.ts";
 import { lowerCall } from "./calls.ts";
 import { lowerCondition, truth } from "./conditions.ts";
 import { commonType, literalType, type Lowering } from "./lowering.ts";
@@ -273,7 +274,7 @@ function compare(
   if (left.kind === "string" || right.kind === "string") return compareWords(lowering, unsigned, left, right, node);
   if (left.kind === "address" || right.kind === "address") return lowering.fail("addressUse", node);
   if (left.kind === "literal" && right.kind === "literal")
-    return { kind: "static", value: compareLiterals(unsigned, left.value, right.value) };
+    return { kind: "static", value: evaluateCompare(unsigned, 64, left.value, right.value) };
   if (equality && isTruth(left) && isTruth(right))
     return lowering.boolean(unsigned, lowering.asBoolean(left, node), lowering.asBoolean(right, node));
   const operands = lowering.unify(left, right, node);
@@ -282,23 +283,6 @@ function compare(
 
 function isTruth(value: LanguageValue): boolean {
   return value.kind === "boolean" || value.kind === "static";
-}
-
-function compareLiterals(fn: CompareFn, left: bigint, right: bigint): boolean {
-  switch (fn) {
-    case "eq":
-      return left === right;
-    case "ne":
-      return left !== right;
-    case "ult":
-      return left < right;
-    case "ule":
-      return left <= right;
-    case "ugt":
-      return left > right;
-    default:
-      return left >= right;
-  }
 }
 
 function compareWords(
