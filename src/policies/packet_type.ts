@@ -1,4 +1,4 @@
-import { choice, selector, subtype, type Packet } from "../policy/index.ts";
+import { choice, kind, selector, subtype, type Packet } from "../policy/index.ts";
 
 /** The bit in an MPTCP DSS option's flags that ends the data stream (RFC 8684, section 3.3). */
 const DATA_FIN = 0x10;
@@ -7,6 +7,13 @@ const DATA_ACK_PRESENT = 0x01;
 function carries({ tcp }: Packet, wanted: number): boolean {
   for (const option of tcp.options) {
     if (option.subtype === wanted) return true;
+  }
+  return false;
+}
+
+function carriesAny({ tcp }: Packet): boolean {
+  for (const option of tcp.options) {
+    if (option.kind === kind.mptcp) return true;
   }
   return false;
 }
@@ -31,6 +38,7 @@ export const packetType = selector({
       "fin",
       "data_fin",
       "rst",
+      "mptcp",
       "mp_capable",
       "mp_join",
       "dss",
@@ -61,6 +69,8 @@ export const packetType = selector({
         return dssHas(packet, DATA_FIN);
       case "rst":
         return tcp.rst;
+      case "mptcp":
+        return carriesAny(packet);
       case "mp_capable":
         return carries(packet, subtype.capable);
       case "mp_join":

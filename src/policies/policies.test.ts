@@ -254,6 +254,8 @@ const listings: readonly (readonly [name: string, options: ChainOptions, hooks: 
   ["ip_pair", { select: ["ip_pair", { local: "10.0.0.1", remote: "10.0.0.2" }] }, ["tcx_ingress"]],
   ["subflow", { select: ["subflow", v4] }, ["tcx_ingress", "sock_ops"]],
   ["packet_type", { select: ["packet_type", { type: "join_syn" }] }, ["tcx_ingress"]],
+  ["port", { select: ["port", { port: 443 }] }, ["tcx_ingress", "sock_ops"]],
+  ["sequence", { select: ["sequence", { of: "data", from: 1, to: 100_000 }] }, ["tcx_ingress"]],
 ];
 
 /** Listings of the built-in policies as they are compiled. UPDATE_GOLDEN=1 writes them anew. */

@@ -11,6 +11,8 @@ const packetHooks = ["xdp", "tcx_ingress", "tcx_egress"] as const;
 const chains: Readonly<Record<string, ChainOptions>> = {
   ...actorChains,
   "packet_type, which walks the options": selectorChains["join_syn"],
+  "sequence of data, which reads DSS options in all their lengths":
+    selectorChains["sequence of data, all in the lower half"],
   "packet_type, negated": { select: { not: ["packet_type", { type: "data_fin" }] }, actors: ["record"] },
 };
 const onHooks = Object.entries(chains).flatMap(([name, options]) =>

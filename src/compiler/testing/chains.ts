@@ -30,6 +30,12 @@ const selections: Readonly<Record<string, Selection>> = {
   "ip_pair v6": ["ip_pair", { local: "fd00:0:0:0::1", remote: "fd00::3" }],
   "subflow v4": ["subflow", { local: "10.0.0.2", remote: "10.0.1.1", localPort: 443, remotePort: 80 }],
   "subflow v6": ["subflow", { local: "fd00::1", remote: "fd00::1", localPort: 80, remotePort: 80 }],
+  "port, either side": ["port", { port: 443 }],
+  "port, ours": ["port", { port: 80, side: "local" }],
+  "port, the peer's": ["port", { port: 80, side: "remote" }],
+  "sequence of subflows": ["sequence", { of: "subflow", from: 0xc000_0000, to: 0x4000_0000 }],
+  "sequence of data, all in the lower half": ["sequence", { of: "data", from: 5, to: 0x8000_0000 }],
+  "sequence of data, where numbers start again": ["sequence", { of: "data", from: 1n << 63n, to: 0x7fff_ffff }],
   and: {
     and: [
       ["src", { prefix: "10.0.0.0/23" }],
