@@ -2,8 +2,9 @@
 export * from "./compile.ts";
 export * from "./layout.ts";
 export { CompileError, formatDiagnostic, type Diagnostic } from "./frontend/diagnostics.ts";
-export { selectorsOf, type PolicyUse, type SelectorTree } from "./frontend/fuse.ts";
+export { selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
 export { hooks, isPacketHook, type Hook, type HookFacts, type PacketHook, type SocketHook } from "./frontend/hooks.ts";
+export type { PolicyUse } from "./frontend/members.ts";
 export type { SourceReader } from "./frontend/program.ts";
 export type { ConstantPrefix } from "./frontend/values.ts";
 export type { ConstantValue } from "./frontend/views/params.ts";
