@@ -55,6 +55,36 @@ describe("planLab()", () => {
     ]);
   });
 
+  test("leads to networks behind other hosts over one link or several, and announces what the host asks for", () => {
+    const { steps } = plan({
+      hosts: {
+        guest: { routes: { "0.0.0.0/0": "tap" }, announces: [{ address: "10.0.1.1", port: 7001, link: "tap" }] },
+        hyper: { forwards: true, routes: { "10.9.0.0/24": ["up1", "up2"] } },
+        far: { addresses: { "10.9.0.1": "up2" } },
+      },
+      links: [
+        { name: "tap", between: ["guest", "hyper"] },
+        { name: "up1", between: ["hyper", "far"] },
+        { name: "up2", between: ["far", "hyper"] },
+      ],
+    });
+    expect(lines(steps, "guest").slice(-2)).toEqual([
+      "ip route add 0.0.0.0/0 via 10.0.1.2 dev tap",
+      "ip mptcp endpoint add 10.0.1.1 dev tap port 7001 signal",
+    ]);
+    expect(lines(steps, "hyper")).toContain("net.ipv4.ip_forward=1");
+    expect(lines(steps, "hyper").at(-1)).toBe(
+      "ip route add 10.9.0.0/24 nexthop via 10.0.2.2 dev up1 nexthop via 10.0.3.1 dev up2",
+    );
+    expect(lines(steps, "far").at(-1)).toBe("ip addr add 10.9.0.1/32 dev up2");
+  });
+
+  test("refuses routes over links that the host does not have", () => {
+    expect(() => plan({ ...wifiAndLte, hosts: { client: { routes: { "0.0.0.0/0": "dsl" } }, server: {} } })).toThrow(
+      "no link dsl",
+    );
+  });
+
   test("leaves an unconditioned link alone", () => {
     const { steps } = plan(link({}));
     const all = ["client", "server", "wire"].flatMap((where) => lines(steps, where));

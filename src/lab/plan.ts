@@ -53,7 +53,10 @@ export function planLab(spec: LabSpec, namespaceOf: (where: string) => string): 
     ...Object.entries(spec.hosts).flatMap(([name, host]) => hostSteps(name, host)),
     ...wireSteps(),
     ...links.flatMap((link) => linkSteps(link, namespaceOf)),
-    ...Object.entries(spec.hosts).flatMap(([name, host]) => endpointSteps(name, host, links)),
+    ...Object.entries(spec.hosts).flatMap(([name, host]) => [
+      ...routeSteps(name, host, links),
+      ...endpointSteps(name, host, links),
+    ]),
   ];
   return { links, steps };
 }
@@ -118,6 +121,9 @@ function hostSteps(name: string, host: HostSpec): Step[] {
     ...(host.addAddrTimeoutSeconds === undefined
       ? []
       : [set(name, "net.mptcp.add_addr_timeout", host.addAddrTimeoutSeconds)]),
+    ...(host.forwards ? [set(name, "net.ipv4.ip_forward", 1)] : []),
+    // Ports too decide which of several links a flow takes.
+    ...(host.routes === undefined ? [] : [set(name, "net.ipv4.fib_multipath_hash_policy", 1)]),
     ...Object.entries(host.sysctls ?? {}).map(([key, value]) => set(name, key, value)),
     run(
       name,
@@ -212,7 +218,34 @@ export function queueSteps(link: PlannedLink, direction: Direction): Step[] {
   ];
 }
 
+function routeSteps(name: string, host: HostSpec, links: readonly PlannedLink[]): Step[] {
+  const hop = (link: string) => {
+    const { ends } = links.find((one) => one.name === link)!;
+    return `via ${bare(ends[ends[0].host === name ? 1 : 0].ipv4)} dev ${link}`;
+  };
+  const addresses = Object.entries(host.addresses ?? {}).map(([address, link]) =>
+    run(name, "ip", `addr add ${address}/32 dev ${link}`),
+  );
+  const routes = Object.entries(host.routes ?? {}).map(([prefix, over]) =>
+    run(
+      name,
+      "ip",
+      typeof over === "string"
+        ? `route add ${prefix} ${hop(over)}`
+        : `route add ${prefix} ${over.map((link) => `nexthop ${hop(link)}`).join(" ")}`,
+    ),
+  );
+  return [...addresses, ...routes];
+}
+
 function endpointSteps(name: string, host: HostSpec, links: readonly PlannedLink[]): Step[] {
+  const announced = (host.announces ?? []).map(({ address, port, link }) =>
+    run(name, "ip", `mptcp endpoint add ${address} dev ${link} ${port === undefined ? "" : `port ${port} `}signal`),
+  );
+  return [...announced, ...roleSteps(name, host, links)];
+}
+
+function roleSteps(name: string, host: HostSpec, links: readonly PlannedLink[]): Step[] {
   const role = host.endpoints ?? "none";
   if (role === "none") return [];
   const flags = role === "fullmesh" ? "subflow fullmesh" : role;

@@ -44,6 +44,17 @@ export type HostSpec = {
   readonly maxAcceptedAddresses?: number;
   /** When an unanswered announcement is repeated (net.mptcp.add_addr_timeout), in seconds. */
   readonly addAddrTimeoutSeconds?: number;
+  /** More IPv4 addresses, each alone in its network: address → link, e.g. `{ "10.9.0.1": "lan" }`. */
+  readonly addresses?: Readonly<Record<string, string>>;
+  /**
+   * IPv4 networks behind other hosts: prefix → link whose other end forwards to it; of several links, each flow keeps to one
+   * by its ports.
+   */
+  readonly routes?: Readonly<Record<string, string | readonly string[]>>;
+  /** Passes on what is not for itself (IPv4). */
+  readonly forwards?: true;
+  /** Announced to peers beside what `endpoints` says. With a port, the kernel takes joins there too. */
+  readonly announces?: readonly { readonly address: string; readonly port?: number; readonly link: string }[];
   /** More settings of its namespace, e.g. `{ "net.ipv4.tcp_notsent_lowat": 131072 }`. */
   readonly sysctls?: Readonly<Record<string, string | number>>;
 };
@@ -104,7 +115,12 @@ export function conditionsOf(link: LinkSpec, direction: Direction): Conditions {
 /** @throws RangeError for names that cannot be interfaces, unknown hosts and names used twice. */
 export function checkLabSpec(spec: LabSpec): void {
   const hosts = Object.keys(spec.hosts);
-  for (const host of hosts) {
+  for (const [host, { addresses, routes, announces }] of Object.entries(spec.hosts)) {
+    const used = [...Object.values(addresses ?? {}), ...Object.values(routes ?? {}).flat()];
+    for (const link of [...used, ...(announces ?? []).map((one) => one.link)]) {
+      if (!spec.links.some(({ name, between }) => name === link && between.includes(host)))
+        throw new RangeError(`Cannot use host ${host}: it has no link ${link}`);
+    }
     if (!/^[a-z][a-z0-9]{0,15}$/.test(host) || host === "wire") {
       throw new RangeError(`Cannot use host name ${host}: lower-case letters and digits only, and not "wire"`);
     }

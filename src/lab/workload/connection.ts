@@ -1,7 +1,7 @@
 /** An MPTCP connection between two hosts of a lab, both ends of it in this process. */
 import type net from "node:net";
 import { connectMptcp, listenMptcp, type StreamOptions } from "../../linux/sockets.ts";
-import type { Lab } from "../lab.ts";
+import type { Lab, LabHost } from "../lab.ts";
 
 export type ConnectionOptions = Omit<StreamOptions, "netns"> & {
   /** Who opens the connection; "client" and "server" unless said otherwise. */
@@ -10,6 +10,8 @@ export type ConnectionOptions = Omit<StreamOptions, "netns"> & {
   /** The link over which the connection is opened; the first one between the two unless said otherwise. */
   readonly link?: string;
   readonly family?: 4 | 6;
+  /** The server's address, for hosts that share no link. */
+  readonly address?: string;
 };
 
 /** cubic, because the default of some machines stalls on short paths when several subflows share them. */
@@ -28,15 +30,8 @@ export type Connection = {
 export async function connectHosts(lab: Lab, options: ConnectionOptions = {}): Promise<Connection> {
   lab.check();
   const [clientHost, serverHost] = [lab.host(options.client ?? "client"), lab.host(options.server ?? "server")];
-  const target = serverHost.interfaces.find(
-    ({ link }) => (options.link ?? link) === link && clientHost.interfaces.some((candidate) => candidate.link === link),
-  );
-  if (target === undefined) {
-    throw new RangeError(
-      `Cannot connect ${clientHost.name} to ${serverHost.name}: no link ${options.link ?? ""} there`,
-    );
-  }
   const six = options.family === 6;
+  const address = options.address ?? addressOnLink(clientHost, serverHost, six, options.link);
   const common: StreamOptions = {
     ...options,
     congestionControl: options.congestionControl ?? defaultCongestionControl,
@@ -53,7 +48,7 @@ export async function connectHosts(lab: Lab, options: ConnectionOptions = {}): P
     const { port } = listener.address() as net.AddressInfo;
     const client = await connectMptcp({
       ...common,
-      address: six ? target.ipv6 : target.ipv4,
+      address,
       port,
       netns: clientHost.netns,
       allowHalfOpen: true,
@@ -71,4 +66,14 @@ export async function connectHosts(lab: Lab, options: ConnectionOptions = {}): P
     listener.close();
     throw error;
   }
+}
+
+/** The server's address on a link that both have. @throws RangeError when there is none */
+function addressOnLink(client: LabHost, server: LabHost, six: boolean, wanted: string | undefined): string {
+  const target = server.interfaces.find(
+    ({ link }) => (wanted ?? link) === link && client.interfaces.some((candidate) => candidate.link === link),
+  );
+  if (target === undefined)
+    throw new RangeError(`Cannot connect ${client.name} to ${server.name}: no link ${wanted ?? ""} there`);
+  return six ? target.ipv6 : target.ipv4;
 }
