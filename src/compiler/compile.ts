@@ -8,13 +8,15 @@ import { hooks, type Hook } from "./frontend/hooks.ts";
 import type { PolicyUse } from "./frontend/members.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
 import type { IrFunction } from "./ir/index.ts";
-import { layOut, mapsOf, type ChainLayout } from "./layout.ts";
+import { layOut, mapsOf, type ChainLayout, type CounterSlot } from "./layout.ts";
 
 export interface ChainSource {
   /** Names the programs. */
   readonly name: string;
   readonly selector: SelectorTree;
   readonly actors: readonly PolicyUse[];
+  /** Places that counters have already, when this is a later version of a running chain. */
+  readonly counters?: readonly CounterSlot[];
 }
 
 export interface CompiledChain {
@@ -42,6 +44,7 @@ export function compileChain(source: ChainSource, targets: readonly Hook[], read
     uses.length - source.actors.length,
     source.actors.map(({ policy }) => policy),
     reasons,
+    source.counters,
   );
   const maps = mapsOf(layout);
   // Where to look when the stack does not suffice: the actor whose records are largest.

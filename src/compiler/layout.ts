@@ -30,7 +30,9 @@ export type CounterSlot =
   | { readonly kind: "seen" }
   | { readonly kind: "matched"; readonly selector: number }
   | { readonly kind: "acted"; readonly actor: number }
-  | { readonly kind: "cannot"; readonly actor: number; readonly reason: string };
+  | { readonly kind: "cannot"; readonly actor: number; readonly reason: string }
+  /** Room for counters of later versions of the chain. */
+  | { readonly kind: "unused" };
 
 export interface StateField {
   readonly name: string;
@@ -58,11 +60,18 @@ export interface ChainLayout {
   readonly state: readonly StateSlot[];
 }
 
-/** Lays out a chain: `selectors` and `actors` in the order of the chain, `reasons` what each actor may count with `cannot`. */
+/** The counters map has room for a multiple of so many: a chain that grows goes on counting in the same map. */
+const counterRoom = 64;
+
+/**
+ * Lays out a chain: `selectors` and `actors` in the order of the chain, `reasons` what each actor may count with `cannot`.
+ * @param given counters that have their place already, from an earlier version of the chain
+ */
 export function layOut(
   selectors: number,
   actors: readonly Policy[],
   reasons: readonly (readonly string[])[],
+  given: readonly CounterSlot[] = [],
 ): ChainLayout {
   const parameters = actors.flatMap((actor, index) =>
     Object.entries(actor.params).map(([name, type]) => ({ actor: index, name, type })),
@@ -76,7 +85,30 @@ export function layOut(
   const state = actors.flatMap((actor, index) =>
     Object.entries(actor.state).map(([name, type]) => stateSlot(index, name, type)),
   );
-  return { parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })), counters, state };
+  return {
+    parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })),
+    counters: placeCounters(counters, given),
+    state,
+  };
+}
+
+export function sameCounter(a: CounterSlot, b: CounterSlot): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Gives each counter its place: the one it has, else one that is free, else one more. */
+function placeCounters(wanted: readonly CounterSlot[], given: readonly CounterSlot[]): CounterSlot[] {
+  const placed = given.map(
+    (slot): CounterSlot => (wanted.some((one) => sameCounter(one, slot)) ? slot : { kind: "unused" }),
+  );
+  // What is in use until the chain is changed is still counted in: only what was free before is free.
+  const free = given.flatMap(({ kind }, place) => (kind === "unused" ? [place] : []));
+  for (const slot of wanted) {
+    if (placed.some((one) => sameCounter(one, slot))) continue;
+    placed[free.shift() ?? placed.length] = slot;
+  }
+  while (placed.length % counterRoom !== 0) placed.push({ kind: "unused" });
+  return placed;
 }
 
 function stateSlot(actor: number, name: string, type: StateType): StateSlot {

@@ -91,7 +91,7 @@ class Fusion {
     if (lowering.enter(matched)) {
       let first = true;
       this.#input.actors.forEach((use, index) => {
-        if (use.policy.on !== subject.kind) return;
+        if (use.policy.on !== subject.kind || use.disabled) return;
         if (!first && subject.kind === "packet") this.#forgetWays(subject.packet);
         first = false;
         this.#members.act(use, index, subject);

@@ -5,7 +5,7 @@
 import ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
 import { int32, pointer, type Block, type Value } from "../ir/ir.ts";
-import { countersMap, flowKeySize, type ChainLayout, type CounterSlot } from "../layout.ts";
+import { countersMap, flowKeySize, sameCounter, type ChainLayout, type CounterSlot } from "../layout.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { withReturn } from "./calls.ts";
 import { branchOn } from "./conditions.ts";
@@ -24,6 +24,8 @@ export interface PolicyUse {
   readonly policy: Policy;
   readonly file: string;
   readonly constants?: Readonly<Record<string, ConstantValue>>;
+  /** An actor that is left out for now; its parameters, counters and state keep their places. */
+  readonly disabled?: true;
 }
 
 /** What a chain is shown. */
@@ -61,7 +63,7 @@ export class Members {
 
   count(slot: CounterSlot, by?: Value): void {
     const { builder } = this.#lowering;
-    const index = this.#layout.counters.findIndex((other) => sameSlot(other, slot));
+    const index = this.#layout.counters.findIndex((other) => sameCounter(other, slot));
     const sum = builder.binary("add", builder.load(8, this.#counters, 8 * index), by ?? builder.const(1, 64));
     builder.store(8, this.#counters, 8 * index, sum);
   }
@@ -123,8 +125,4 @@ export class Members {
     });
     lowering.functions.pop();
   }
-}
-
-function sameSlot(a: CounterSlot, b: CounterSlot): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -234,7 +234,7 @@ export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[])
     else if (slot.kind === "acted") {
       acted[slot.actor] = Number(sum);
       cannot[slot.actor] ??= {};
-    } else (cannot[slot.actor] ??= {})[slot.reason] = Number(sum);
+    } else if (slot.kind === "cannot") (cannot[slot.actor] ??= {})[slot.reason] = Number(sum);
   });
   return { seen, matched, acted, cannot };
 }
