@@ -98,8 +98,8 @@ export function sameCounter(a: CounterSlot, b: CounterSlot): boolean {
 
 /** Gives each counter its place: the one it has, else one that is free, else one more. */
 function placeCounters(wanted: readonly CounterSlot[], given: readonly CounterSlot[]): CounterSlot[] {
-  const placed = given.map(
-    (slot): CounterSlot => (wanted.some((one) => sameCounter(one, slot)) ? slot : { kind: "unused" }),
+  const placed = given.map((slot): CounterSlot =>
+    wanted.some((one) => sameCounter(one, slot)) ? slot : { kind: "unused" },
   );
   // What is in use until the chain is changed is still counted in: only what was free before is free.
   const free = given.flatMap(({ kind }, place) => (kind === "unused" ? [place] : []));
