@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ProgramSpec } from "../bpf/spec.ts";
 import type { BenchHook } from "./chains.ts";
-import { readElfProgram } from "./elf.ts";
+import { readElfProgram } from "../bpf/elf/index.ts";
 
 /** C files stay in src/, also for the build in dist/. */
 const folder = fileURLToPath(new URL("../../src/bench/baseline/", import.meta.url));

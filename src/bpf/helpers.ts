@@ -78,6 +78,7 @@ export const helpers = {
   storeHdrOpt: helper(143, "store_hdr_opt", ["context", "memory", "size", "int"]),
   reserveHdrOpt: helper(144, "reserve_hdr_opt", ["context", "int", "int"]),
   redirectPeer: helper(155, "redirect_peer", ["int", "int"]),
+  checkMtu: helper(163, "check_mtu", ["context", "int", "value", "int", "int"]),
   ktimeGetCoarseNs: helper(160, "ktime_get_coarse_ns", []),
   xdpGetBuffLen: helper(188, "xdp_get_buff_len", ["context"]),
   xdpLoadBytes: helper(189, "xdp_load_bytes", ["context", "int", "buffer", "size"]),

@@ -9,3 +9,4 @@ export * from "./disassemble.ts";
 export * from "./vm/index.ts";
 export * from "./btf/index.ts";
 export * from "./program-info.ts";
+export * from "./elf/index.ts";

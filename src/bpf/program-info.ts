@@ -37,12 +37,13 @@ function functionStarts(spec: ProgramSpec, starts: readonly number[]): number[] 
 }
 
 /** The name as an identifier, which is all the kernel accepts for a function. */
-function identifier(name: string): string {
+export function identifier(name: string): string {
   const text = name.replace(/\W/g, "_");
   return /^\d/.test(text) || text === "" ? `_${text}` : text;
 }
 
-function words(records: readonly (readonly number[])[]): Uint8Array {
+/** 32-bit words, one record after the other. */
+export function words(records: readonly (readonly number[])[]): Uint8Array {
   const flat = records.flat();
   const bytes = new Uint8Array(flat.length * 4);
   const view = new DataView(bytes.buffer);
@@ -50,9 +51,25 @@ function words(records: readonly (readonly number[])[]): Uint8Array {
   return bytes;
 }
 
-/** Describes a program. Line info is written at the first instruction of each run of one position. */
+/** Describes a program. */
 export function programInfo(spec: ProgramSpec): ProgramInfoBlobs {
   const builder = new BtfBuilder();
+  const { functions, lines } = describeProgram(spec, builder);
+  return { btf: builder.build(), functionInfo: words(functions), lineInfo: words(lines) };
+}
+
+/** Records as words; the first word of each is a slot. */
+export interface ProgramRecords {
+  readonly functions: readonly (readonly number[])[];
+  readonly lines: readonly (readonly number[])[];
+}
+
+/**
+ * Adds a program's functions to BTF that may describe more than this program. Lines are recorded at the first instruction
+ * of each run of one position.
+ * @param name of the main function
+ */
+export function describeProgram(spec: ProgramSpec, builder: BtfBuilder, name = identifier(spec.name)): ProgramRecords {
   const starts = slotIndex(spec.instructions);
   const int = builder.add({ kind: "int", name: "int", size: 4, bits: 32, bitOffset: 0, encoding: IntEncoding.signed });
   const long = builder.add({
@@ -75,22 +92,21 @@ export function programInfo(spec: ProgramSpec): ProgramInfoBlobs {
         })
       : main;
   const functionRecords = functions.map((slot, i) => {
-    const name = i === 0 ? identifier(spec.name) : `${identifier(spec.name)}_${slot}`;
     const id = builder.add({
       kind: "function",
-      name,
+      name: i === 0 ? name : `${name}_${slot}`,
       type: i === 0 ? main : inner,
       linkage: i === 0 ? Linkage.global : Linkage.static,
     });
     return [slot, id];
   });
-  const lineRecords = lines(spec, starts, new Set(functions)).map(({ slot, position }) => [
+  const lineRecords = positions(spec, starts, new Set(functions)).map(({ slot, position }) => [
     slot,
     builder.addString(position.file),
     builder.addString(position.text),
     ((Math.min(position.line, MAX_LINE) << 10) | Math.min(position.column, MAX_COLUMN)) >>> 0,
   ]);
-  return { btf: builder.build(), functionInfo: words(functionRecords), lineInfo: words(lineRecords) };
+  return { functions: functionRecords, lines: lineRecords };
 }
 
 function same(a: SourcePosition | undefined, b: SourcePosition | undefined): boolean {
@@ -100,7 +116,7 @@ function same(a: SourcePosition | undefined, b: SourcePosition | undefined): boo
 }
 
 /** Where positions change. The kernel wants a record at each function's first slot: it gets the next position there is. */
-function lines(
+function positions(
   spec: ProgramSpec,
   starts: readonly number[],
   functions: ReadonlySet<number>,

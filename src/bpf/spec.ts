@@ -13,6 +13,8 @@ export const MapType = {
   perCpuArray: 6,
   lruHash: 9,
   lruPerCpuHash: 10,
+  /** Keys are prefixes: u32 bits that count, and the bits; a look-up finds the longest that fits. */
+  lpmTrie: 11,
   ringBuffer: 27,
 } as const;
 export type MapTypeName = keyof typeof MapType;

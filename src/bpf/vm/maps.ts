@@ -156,6 +156,35 @@ export class HashMap extends VmMap {
   }
 }
 
+/** Prefixes: keys are a u32 of bits that count, and the bits. */
+export class PrefixMap extends HashMap {
+  #bits(key: Uint8Array): number {
+    return new DataView(key.buffer, key.byteOffset).getUint32(0, true);
+  }
+  /** The key of `length` bits, with zeros behind them. */
+  #cut(key: Uint8Array, length: number): Uint8Array {
+    const cut = key.slice();
+    new DataView(cut.buffer).setUint32(0, length, true);
+    for (let bit = length; bit < 8 * (key.length - 4); bit++) cut[4 + (bit >> 3)] &= ~(0x80 >> (bit & 7));
+    return cut;
+  }
+  override find(key: Uint8Array): Block | undefined {
+    for (let length = Math.min(this.#bits(key), 8 * (key.length - 4)); length >= 0; length--) {
+      const found = super.find(this.#cut(key, length));
+      if (found) return found;
+    }
+    return undefined;
+  }
+  override set(key: Uint8Array, value: Uint8Array, flags: number): number {
+    const length = this.#bits(key);
+    return length > 8 * (key.length - 4) ? Errno.invalid : super.set(this.#cut(key, length), value, flags);
+  }
+  override remove(key: Uint8Array): number {
+    const length = this.#bits(key);
+    return length > 8 * (key.length - 4) ? Errno.invalid : super.remove(this.#cut(key, length));
+  }
+}
+
 /** A map without values that programs can point to. */
 abstract class OpaqueMap extends VmMap {
   find(): undefined {
@@ -239,6 +268,7 @@ const classes: Readonly<Record<MapTypeName, new (spec: MapSpec) => VmMap>> = {
   perCpuArray: ArrayMap,
   lruHash: HashMap,
   lruPerCpuHash: HashMap,
+  lpmTrie: PrefixMap,
   ringBuffer: RingBufferMap,
 };
 

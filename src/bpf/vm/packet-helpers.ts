@@ -21,10 +21,16 @@ const TC_ACT_REDIRECT = 7;
 const XDP_ABORTED = 0;
 const XDP_REDIRECT = 4;
 const MAX_INT = 0x7fff_ffff;
+const ETHERNET_HEADER = 14;
+const BPF_MTU_CHK_RET_FRAG_NEEDED = 1;
+/** The largest an skb grows to on the loopback interface, on which BPF_PROG_TEST_RUN works: its MTU and a link header. */
+const SKB_MAX_LENGTH = 65_536 + ETHERNET_HEADER;
 
 /** What helpers act on: the packet of the run, and where they note what else they did. */
 export interface PacketRun {
   readonly packet: Packet;
+  /** Of the interface, in bytes. */
+  readonly mtu: number;
   redirect?: { readonly ifindex: number; readonly flags: bigint };
   readonly clones: { readonly ifindex: number; readonly flags: bigint; readonly packet: Uint8Array }[];
 }
@@ -146,6 +152,24 @@ export function skbHelpers(run: () => PacketRun): [number, HelperFunction][] {
         packet.pull(machine.unsigned(2) || packet.linearLength) ? 0 : Errno.noMemory,
       ),
     ),
+    implement(
+      table.skbChangeTail,
+      invalidating("skb_change_tail", run, (machine, packet) => {
+        const length = machine.unsigned(2);
+        if (machine.wide(3) !== 0n || length < ETHERNET_HEADER || length > SKB_MAX_LENGTH) return Errno.invalid;
+        packet.resize(length);
+        return 0;
+      }),
+    ),
+    implement(table.checkMtu, (machine) => {
+      const { packet, mtu } = run();
+      const result = machine.memory(3, 4, true);
+      const view = new DataView(result.buffer, result.byteOffset, 4);
+      // A length that is given counts instead of the packet's own.
+      const length = view.getUint32(0, true) || packet.length - ETHERNET_HEADER;
+      view.setUint32(0, mtu, true);
+      return length + machine.signed(4) <= mtu ? 0 : BPF_MTU_CHK_RET_FRAG_NEEDED;
+    }),
     implement(
       table.cloneRedirect,
       invalidating("clone_redirect", run, (machine, packet) => {

@@ -18,7 +18,7 @@ export const FrameLength = { min: ETHERNET_HEADER, maxXdp: XDP_FRAME_SIZE - XDP_
 
 export class Packet implements PacketPointers {
   private readonly space: AddressSpace;
-  private readonly bytes: Uint8Array;
+  private bytes: Uint8Array;
   private meta: number;
   private start: number;
   private finish: number;
@@ -99,6 +99,19 @@ export class Packet implements PacketPointers {
     this.finish = finish;
     this.linearEnd = finish;
     return true;
+  }
+
+  /** Cuts an skb or lengthens it with zeros (bpf_skb_change_tail); all of it is directly reachable then. */
+  resize(length: number): void {
+    const finish = this.start + length;
+    if (finish > this.bytes.length) {
+      const larger = new Uint8Array(finish);
+      larger.set(this.bytes);
+      this.bytes = larger;
+    }
+    if (finish > this.finish) this.bytes.fill(0, this.finish, finish);
+    this.finish = finish;
+    this.linearEnd = finish;
   }
 
   /** Moves the start of the metadata (bpf_xdp_adjust_meta). */

@@ -65,8 +65,13 @@ export interface SocketResult extends RunResult {
   readonly socketOptions: readonly SocketOptionCall[];
 }
 
-/** Context fields of a packet, and for tc how many of its bytes are not in fragments. */
-export type PacketFields = ContextValues<SkbFieldName | XdpFieldName> & { readonly linearBytes?: number };
+/** Context fields of a packet, for tc how many of its bytes are not in fragments, and what its interface takes. */
+export type PacketFields = ContextValues<SkbFieldName | XdpFieldName> & {
+  readonly linearBytes?: number;
+  /** Of the interface: that of the loopback interface by default. */
+  readonly mtu?: number;
+};
+const LOOPBACK_MTU = 65_536;
 
 /**
  * A program with its maps. Runs are independent but for the maps.
@@ -117,10 +122,10 @@ export class Vm {
     if (xdp && frame.length > FrameLength.maxXdp) {
       throw new RangeError(`A frame for XDP has at most ${FrameLength.maxXdp} bytes, not ${frame.length}`);
     }
-    const { linearBytes, ...values } = fields;
+    const { linearBytes, mtu = LOOPBACK_MTU, ...values } = fields;
     this.machine.begin();
     const packet = new Packet(this.machine.space, frame, xdp ? frame.length : linearBytes);
-    const run: PacketRun = { packet, clones: [] };
+    const run: PacketRun = { packet, mtu, clones: [] };
     this.packetRun = run;
     const fail = this.machine.error.bind(this.machine);
     const context = xdp

@@ -1,0 +1,3 @@
+export { ElfError } from "./container.ts";
+export { readElf, readElfProgram, type ElfObject, type ElfProgram } from "./read.ts";
+export { sectionName, writeElf, type ObjectSpec } from "./write.ts";

@@ -1,0 +1,83 @@
+/**
+ * Maps as types of an object's BTF, the way libbpf reads them: a variable in the section .maps whose type is a structure of
+ * pointers; numbers are lengths of arrays that the pointers point to (the macros `__uint` and `__type` of bpf_helpers.h).
+ */
+import type { BtfBuilder } from "../btf/builder.ts";
+import { IntEncoding, Linkage } from "../btf/format.ts";
+import { MapType, type MapSpec } from "../spec.ts";
+
+/** A variable: the number of its type and its bytes. */
+export interface Variable {
+  readonly type: number;
+  readonly size: number;
+}
+
+export class MapTypes {
+  readonly #builder: BtfBuilder;
+  readonly #integers = new Map<string, number>();
+  readonly #numbers = new Map<number, number>();
+
+  constructor(builder: BtfBuilder) {
+    this.#builder = builder;
+  }
+
+  /** A map for the section .maps. */
+  definition(name: string, spec: MapSpec): Variable {
+    const numbers: Record<string, number> = {
+      type: MapType[spec.type],
+      key_size: spec.keySize,
+      value_size: spec.valueSize,
+      max_entries: spec.maxEntries,
+      map_flags: spec.flags ?? 0,
+    };
+    const members = Object.entries(numbers)
+      .filter(([, number]) => number !== 0)
+      .map(([member, number], i) => ({ name: member, type: this.#number(number), bitOffset: 64 * i, bitSize: 0 }));
+    const size = 8 * members.length;
+    return this.#variable(name, this.#builder.add({ kind: "struct", name: "", size, members }), size);
+  }
+
+  /** Bytes that make up a data section: libbpf turns each such section into an array map of one entry. */
+  data(name: string, size: number): Variable {
+    const element = this.#integer("unsigned char", 1);
+    const type = this.#builder.add({ kind: "array", type: element, indexType: this.#integer("int", 4), length: size });
+    return this.#variable(name, type, size);
+  }
+
+  /** Lists variables as those of a section, one behind the other. */
+  section(name: string, variables: readonly Variable[]): void {
+    let size = 0;
+    const placed = variables.map((variable) => {
+      const offset = size;
+      size += variable.size;
+      return { type: variable.type, offset, size: variable.size };
+    });
+    this.#builder.add({ kind: "dataSection", name, size, variables: placed });
+  }
+
+  #variable(name: string, type: number, size: number): Variable {
+    return { type: this.#builder.add({ kind: "variable", name, type, linkage: Linkage.global }), size };
+  }
+
+  /** A pointer to an array of `int` of that length. */
+  #number(number: number): number {
+    let pointer = this.#numbers.get(number);
+    if (pointer === undefined) {
+      const int = this.#integer("int", 4);
+      const array = this.#builder.add({ kind: "array", type: int, indexType: int, length: number });
+      pointer = this.#builder.add({ kind: "pointer", type: array });
+      this.#numbers.set(number, pointer);
+    }
+    return pointer;
+  }
+
+  #integer(name: string, size: number): number {
+    let id = this.#integers.get(name);
+    if (id === undefined) {
+      const encoding = name === "int" ? IntEncoding.signed : IntEncoding.none;
+      id = this.#builder.add({ kind: "int", name, size, bits: 8 * size, bitOffset: 0, encoding });
+      this.#integers.set(name, id);
+    }
+    return id;
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Object files as clang makes them for the BPF target, and as `writeElf` does: programs with maps and global variables as
+ * references. Relocations as in the kernel's Documentation/bpf/llvm_reloc.rst.
+ */
+import { Btf, BtfError } from "../btf/btf.ts";
+import { decode } from "../decode.ts";
+import type { Instruction } from "../instruction.ts";
+import { SLOT_SIZE, WIDE_LOAD, WideSource } from "../opcodes.ts";
+import { slotIndex } from "../encode.ts";
+import { MapType, type MapSpec, type MapTypeName } from "../spec.ts";
+import {
+  ElfError,
+  readContainer,
+  RELOCATION_SIZE,
+  SectionFlag,
+  SectionType,
+  SymbolType,
+  viewOf,
+  WIDE_RELOCATION,
+  type ElfContainer,
+  type ElfSection,
+  type ElfSymbol,
+} from "./container.ts";
+
+export interface ElfProgram {
+  /** Of its function. */
+  readonly name: string;
+  /** Says what kind of program it is. */
+  readonly section: string;
+  readonly instructions: readonly Instruction[];
+}
+
+export interface ElfObject {
+  /** Text of the section `license`; empty without one. */
+  readonly license: string;
+  readonly programs: readonly ElfProgram[];
+  /** Maps by their symbols; global variables are one array map for each section, named after it. */
+  readonly maps: Readonly<Record<string, MapSpec>>;
+}
+
+const mapTypes = new Map(Object.entries(MapType).map(([name, number]) => [number as number, name as MapTypeName]));
+const READ_ONLY_FOR_PROGRAMS = 1 << 7;
+
+/** @throws ElfError when the file is no such object, or refers to what is not known here */
+export function readElf(file: Uint8Array): ElfObject {
+  const container = readContainer(file);
+  const { sections, symbols } = container;
+  const maps = readMaps(container);
+  const programs = symbols
+    .filter(({ type, section }) => type === SymbolType.function && isCode(sections[section]))
+    .sort((a, b) => a.section - b.section || a.value - b.value)
+    .map((symbol) => readProgram(symbol, container, maps));
+  const license = sections.find(({ name }) => name === "license")?.bytes ?? new Uint8Array(0);
+  return { license: textOf(license), programs, maps };
+}
+
+/**
+ * The program in the section called `section`, with the maps it refers to.
+ * @throws ElfError
+ */
+export function readElfProgram(
+  file: Uint8Array,
+  section: string,
+): Pick<ElfProgram, "instructions"> & Pick<ElfObject, "maps"> {
+  const { programs, maps } = readElf(file);
+  const found = programs.find((program) => program.section === section);
+  if (!found) throw new ElfError(`Cannot read object file: it has no program in a section ${section}`);
+  const used = new Set(
+    found.instructions.flatMap(({ reference }) => (reference && "map" in reference ? [reference.map] : [])),
+  );
+  return {
+    instructions: found.instructions,
+    maps: Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key))),
+  };
+}
+
+function isCode(section: ElfSection | undefined): boolean {
+  return section !== undefined && (section.flags & SectionFlag.execute) !== 0 && section.name !== ".text";
+}
+
+const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
+
+function readProgram(symbol: ElfSymbol, container: ElfContainer, maps: Readonly<Record<string, MapSpec>>): ElfProgram {
+  const { sections, symbols } = container;
+  const section = sections[symbol.section];
+  const end = symbol.value + symbol.size;
+  const instructions = decode(section.bytes.subarray(symbol.value, end));
+  const indexOfSlot = new Map(slotIndex(instructions).map((slot, index) => [slot, index]));
+  for (const { type, info, bytes } of sections) {
+    if (type !== SectionType.relocations || info !== symbol.section) continue;
+    const view = viewOf(bytes);
+    for (let at = 0; at + RELOCATION_SIZE <= bytes.length; at += RELOCATION_SIZE) {
+      const place = Number(view.getBigUint64(at, true));
+      if (place < symbol.value || place >= end) continue;
+      const index = indexOfSlot.get((place - symbol.value) / SLOT_SIZE);
+      const target = symbols[view.getUint32(at + 12, true)];
+      if (
+        index === undefined ||
+        !target ||
+        view.getUint32(at + 8, true) !== WIDE_RELOCATION ||
+        instructions[index].opcode !== WIDE_LOAD
+      )
+        throw new ElfError(
+          `Cannot read object file: relocation ${at / RELOCATION_SIZE} of ${section.name} is not of a map or a variable; functions that are not inlined are not known`,
+        );
+      instructions[index] = refer(instructions[index], target, sections[target.section], maps);
+    }
+  }
+  return { name: symbol.name, section: section.name, instructions };
+}
+
+function refer(
+  load: Instruction,
+  symbol: ElfSymbol,
+  section: ElfSection | undefined,
+  maps: Readonly<Record<string, MapSpec>>,
+): Instruction {
+  const { wide = 0n, ...bare } = load;
+  if (section && isMaps(section.name) && maps[symbol.name])
+    return { ...bare, src: WideSource.mapFd, imm: 0, reference: { kind: "map", map: symbol.name } };
+  if (!section || !maps[section.name])
+    throw new ElfError(
+      `Cannot read object file: it refers to ${section?.name || symbol.name || "nothing"}; only maps and global variables are known`,
+    );
+  const offset = symbol.value + Number(wide & 0xffff_ffffn);
+  return { ...bare, src: WideSource.mapValue, imm: 0, reference: { kind: "mapValue", map: section.name, offset } };
+}
+
+// Maps
+
+/** `.maps` describes its maps with BTF; `maps`, as loaders before libbpf 1.0 have it, with four words each. */
+const isMaps = (section: string): boolean => section === ".maps" || section === "maps";
+const isData = ({ name, size, flags }: ElfSection): boolean =>
+  /^\.(data|rodata|bss)(\.|$)/.test(name) && size > 0 && (flags & SectionFlag.allocate) !== 0;
+
+function readMaps({ sections, symbols }: ElfContainer): Record<string, MapSpec> {
+  const maps: Record<string, MapSpec> = {};
+  for (const section of sections) if (isData(section)) maps[section.name] = dataMap(section);
+  let btf: Btf | undefined;
+  for (const symbol of symbols) {
+    const section = sections[symbol.section];
+    if (!section || !isMaps(section.name) || symbol.name === "") continue;
+    if (section.name === "maps") maps[symbol.name] = wordsToMap(symbol, viewOf(section.bytes));
+    else maps[symbol.name] = typeToMap(symbol.name, (btf ??= readBtf(sections)));
+  }
+  return maps;
+}
+
+/** Names of maps have at most 15 characters. */
+const shorten = (name: string): string => name.replace(/^\./, "").slice(0, 15);
+
+function dataMap({ name, size, bytes }: ElfSection): MapSpec {
+  const shape = { name: shorten(name), type: "array", keySize: 4, valueSize: size, maxEntries: 1 } as const;
+  const flags = name.startsWith(".rodata") ? { flags: READ_ONLY_FOR_PROGRAMS } : {};
+  if (!bytes.some((byte) => byte !== 0)) return { ...shape, ...flags };
+  return { ...shape, ...flags, contents: [{ key: new Uint8Array(4), value: bytes }] };
+}
+
+function wordsToMap(symbol: ElfSymbol, view: DataView): MapSpec {
+  const [type, keySize, valueSize, maxEntries] = [0, 4, 8, 12].map((at) => view.getUint32(symbol.value + at, true)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { name: shorten(symbol.name), type: typeName(symbol.name, type), keySize, valueSize, maxEntries };
+}
+
+function typeName(map: string, type: number): MapTypeName {
+  const name = mapTypes.get(type);
+  if (!name) throw new ElfError(`Cannot read object file: map ${map} is of the unknown type ${type}`);
+  return name;
+}
+
+function readBtf(sections: readonly ElfSection[]): Btf {
+  const found = sections.find(({ name }) => name === ".BTF");
+  if (!found) throw new ElfError("Cannot read object file: it has maps but no BTF; compile it with -g");
+  return new Btf(found.bytes);
+}
+
+/** A map's definition, as bpf_helpers.h has it: a pointer to an array as long as the number, or a pointer to a type. */
+function typeToMap(name: string, btf: Btf): MapSpec {
+  try {
+    const variable = btf.type(btf.find("variable", name) ?? 0);
+    const struct = variable.kind === "variable" ? btf.type(btf.skipModifiers(variable.type)) : variable;
+    if (struct.kind !== "struct") throw new BtfError("it is no structure");
+    const pointees = new Map(
+      struct.members.flatMap(({ name: member, type }) => {
+        const pointer = btf.type(btf.skipModifiers(type));
+        return pointer.kind === "pointer" ? [[member, pointer.type] as const] : [];
+      }),
+    );
+    const number = (member: string): number | undefined => {
+      const array = pointees.has(member) ? btf.type(btf.skipModifiers(pointees.get(member)!)) : undefined;
+      return array?.kind === "array" ? array.length : undefined;
+    };
+    const size = (part: "key" | "value"): number =>
+      number(`${part}_size`) ?? (pointees.has(part) ? btf.sizeOf(pointees.get(part)!) : 0);
+    const flags = number("map_flags") ?? 0;
+    return {
+      name: shorten(name),
+      type: typeName(name, number("type") ?? 0),
+      keySize: size("key"),
+      valueSize: size("value"),
+      maxEntries: number("max_entries") ?? 0,
+      ...(flags !== 0 && { flags }),
+    };
+  } catch (error) {
+    if (!(error instanceof BtfError)) throw error;
+    throw new ElfError(`Cannot read object file: map ${name} is not described: ${error.message}`, { cause: error });
+  }
+}
