@@ -17,7 +17,7 @@ function cpu(values: Readonly<Record<string, number>>): Uint8Array {
     const key =
       slot.kind === "matched"
         ? `matched${slot.selector}`
-        : slot.kind === "seen" || slot.kind === "unused"
+        : slot.kind === "seen" || slot.kind === "lost" || slot.kind === "unused"
           ? slot.kind
           : `${slot.kind}${slot.actor}${"reason" in slot ? slot.reason : ""}`;
     return BigInt(values[key] ?? 0);

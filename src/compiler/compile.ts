@@ -4,11 +4,14 @@ import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
 import { emit, optimise, ProgramTooLargeError, StackTooLargeError } from "./backend/index.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
 import { fuse, reasonsOf, selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
-import { hooks, type Hook } from "./frontend/hooks.ts";
+import { hooks, isPacketHook, type Hook } from "./frontend/hooks.ts";
+import { carriedMap, carriedSpec } from "./frontend/carried.ts";
+import { link, type LinkedPart } from "./frontend/linked.ts";
 import type { PolicyUse } from "./frontend/members.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
 import type { IrFunction } from "./ir/index.ts";
 import { layOut, mapsOf, type ChainLayout, type CounterSlot } from "./layout.ts";
+import { numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
 
 export interface ChainSource {
   /** Names the programs. */
@@ -19,13 +22,21 @@ export interface ChainSource {
   readonly counters?: readonly CounterSlot[];
 }
 
+/** By map and index, the program; indices without one are left free. */
+export type ProgramArrays = Readonly<Record<string, readonly (string | undefined)[]>>;
+
 export interface CompiledChain {
   readonly layout: ChainLayout;
   /** Shared by all programs. */
   readonly maps: Readonly<Record<string, MapSpec>>;
-  /** By hook. */
+  /** By hook: what is attached there. The programs that a linked chain goes on with are called `HOOK:INDEX`. */
   readonly programs: Readonly<Record<string, ProgramSpec>>;
+  /** What the program arrays of a linked chain hold. */
+  readonly programArrays: ProgramArrays;
 }
+
+/** `fused`: one program per hook. `linked`: one per sub-policy, chained by tail calls; socket hooks are fused all the same. */
+export type ChainMode = "fused" | "linked";
 
 let previous: PolicyProgram | undefined;
 
@@ -33,7 +44,12 @@ let previous: PolicyProgram | undefined;
  * Compiles `source` for each of `targets`.
  * @throws {CompileError} with every diagnostic, when a policy is outside the language
  */
-export function compileChain(source: ChainSource, targets: readonly Hook[], reader: SourceReader): CompiledChain {
+export function compileChain(
+  source: ChainSource,
+  targets: readonly Hook[],
+  reader: SourceReader,
+  mode: ChainMode = "fused",
+): CompiledChain {
   const uses = [...selectorsOf(source.selector), ...source.actors];
   const program = PolicyProgram.reuse([...new Set(uses.map(({ file }) => file))], reader, previous);
   previous = program;
@@ -45,29 +61,77 @@ export function compileChain(source: ChainSource, targets: readonly Hook[], read
     source.actors.map(({ policy }) => policy),
     reasons,
     source.counters,
+    mode === "linked",
   );
-  const maps = mapsOf(layout);
+  const parts = linkedParts(source);
+  const maps: Record<string, MapSpec> = {
+    ...mapsOf(layout),
+    ...(mode === "linked" && linkMaps(source, layout, targets, parts.length)),
+  };
   // Where to look when the stack does not suffice: the actor whose records are largest.
   const recordSize = (actor: number): number =>
     layout.state.reduce((sum, slot) => (slot.actor === actor ? sum + slot.size : sum), 0);
   const byRecordSize = source.actors.map((_, actor) => actor).sort((a, b) => recordSize(b) - recordSize(a));
   const largest = runs[uses.length - source.actors.length + (byRecordSize[0] ?? -1)] ?? runs[0];
-  const programs = Object.fromEntries(
-    targets.map((hook) => {
-      const ir = fuse({ ...source, layout }, hook, program);
-      optimise(ir);
-      return [
-        hook,
-        programSpec(
-          source.name,
-          hook,
-          emitOrExplain(ir, () => program.position(largest)),
-          maps,
-        ),
-      ];
-    }),
-  );
-  return { layout, maps, programs };
+  const build = (name: string, hook: Hook, ir: IrFunction): ProgramSpec => {
+    optimise(ir);
+    return programSpec(
+      name,
+      hook,
+      emitOrExplain(ir, () => program.position(largest)),
+      maps,
+    );
+  };
+  const programs: Record<string, ProgramSpec> = {};
+  const programArrays: Record<string, (string | undefined)[]> = {};
+  for (const hook of targets) {
+    if (mode === "fused" || !isPacketHook(hook)) {
+      programs[hook] = build(source.name, hook, fuse({ ...source, layout }, hook, program));
+      continue;
+    }
+    programs[hook] = build(source.name, hook, link({ ...source, layout }, { part: "entry" }, hook, program));
+    programArrays[programsMap(hook)] = parts.map((part, index) => {
+      if ("use" in part && part.use.policy.on === "socket") return undefined;
+      const key = `${hook}:${index}`;
+      programs[key] = build(partName(part), hook, link({ ...source, layout }, part, hook, program));
+      return key;
+    });
+  }
+  return { layout, maps, programs, programArrays };
+}
+
+/** The programs of a linked chain in the order of its program arrays. Actors on sockets have none there. */
+function linkedParts(source: ChainSource): LinkedPart[] {
+  return [
+    { part: "end" },
+    ...selectorsOf(source.selector).map((use, selector) => ({ part: "selector", use, selector }) as const),
+    ...source.actors.map((use, actor) => ({ part: "actor", use, actor }) as const),
+  ];
+}
+
+const partName = (part: LinkedPart): string => ("use" in part ? part.use.policy.name : part.part);
+
+function linkMaps(
+  source: ChainSource,
+  layout: ChainLayout,
+  targets: readonly Hook[],
+  programs: number,
+): Record<string, MapSpec> {
+  const acting = source.actors.flatMap(({ policy, disabled }, i) => (policy.on === "packet" && !disabled ? [i] : []));
+  const graph = stepGraph(layout, numbered(source.selector), acting);
+  const array = { keySize: 4, valueSize: 4 } as const;
+  return {
+    [carriedMap]: carriedSpec,
+    [stepsMap]: stepsSpec(graph),
+    ...Object.fromEntries(
+      targets
+        .filter(isPacketHook)
+        .map((hook) => [
+          programsMap(hook),
+          { name: "emptcp_programs", type: "progArray", ...array, maxEntries: programs } as const,
+        ]),
+    ),
+  };
 }
 
 function programSpec(

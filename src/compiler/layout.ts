@@ -32,7 +32,9 @@ export type CounterSlot =
   | { readonly kind: "acted"; readonly actor: number }
   | { readonly kind: "cannot"; readonly actor: number; readonly reason: string }
   /** Room for counters of later versions of the chain. */
-  | { readonly kind: "unused" };
+  | { readonly kind: "unused" }
+  /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
+  | { readonly kind: "lost" };
 
 export interface StateField {
   readonly name: string;
@@ -66,17 +68,19 @@ const counterRoom = 64;
 /**
  * Lays out a chain: `selectors` and `actors` in the order of the chain, `reasons` what each actor may count with `cannot`.
  * @param given counters that have their place already, from an earlier version of the chain
+ * @param linked whether the chain is one of programs, of which one could be missing
  */
 export function layOut(
   selectors: number,
   actors: readonly Policy[],
   reasons: readonly (readonly string[])[],
   given: readonly CounterSlot[] = [],
+  linked = false,
 ): ChainLayout {
   const parameters = actors.flatMap((actor, index) =>
     Object.entries(actor.params).map(([name, type]) => ({ actor: index, name, type })),
   );
-  const counters: CounterSlot[] = [{ kind: "seen" }];
+  const counters: CounterSlot[] = [{ kind: "seen" }, ...(linked ? [{ kind: "lost" } as const] : [])];
   for (let selector = 0; selector < selectors; selector++) counters.push({ kind: "matched", selector });
   actors.forEach((_, actor) => {
     counters.push({ kind: "acted", actor });

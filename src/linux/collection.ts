@@ -8,6 +8,8 @@ export interface CollectionSpec {
   readonly programs: Readonly<Record<string, ProgramSpec>>;
   /** Further maps, not named by any program, or maps of programs under the same key. */
   readonly maps?: Readonly<Record<string, MapSpec>>;
+  /** What program arrays hold: by the key of the map, and in the order of their indices, keys of programs. */
+  readonly programArrays?: Readonly<Record<string, readonly (string | undefined)[]>>;
 }
 
 /** Closing it closes its programs and maps. */
@@ -40,11 +42,19 @@ export function loadCollection(spec: CollectionSpec, existing: Readonly<Record<s
       programs[key] = loadProgram(programSpec, maps);
       owned.push(programs[key]);
     }
+    for (const [key, entries] of Object.entries(spec.programArrays ?? {}))
+      entries.forEach((program, index) => program !== undefined && putProgram(maps[key], index, programs[program]));
   } catch (error) {
     close();
     throw error;
   }
   return { programs, maps, close, [Symbol.dispose]: close };
+}
+
+/** Lets tail calls to an index of a program array go to `program`. */
+export function putProgram(array: KernelMap, index: number, program: KernelProgram): void {
+  const [key, value] = [index, program.fd].map((number) => new Uint8Array(Uint32Array.of(number).buffer));
+  array.update(key, value);
 }
 
 function mergeMapSpecs(spec: CollectionSpec): Map<string, MapSpec> {

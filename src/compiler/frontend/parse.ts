@@ -14,19 +14,21 @@ import { Removals } from "./removals.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
 /** Byte offsets of `data` and `data_end` in the context: struct xdp_md, struct __sk_buff. */
-const packetFields = { xdp: [0, 4], tc: [76, 80] } as const;
+export const packetFields = { xdp: [0, 4], tc: [76, 80] } as const;
 
 const ethernet = 14;
 const vlanTag = 4;
 const maximumTags = 2;
-const minimumV4 = 20;
-const minimumTcp = 20;
+/** From the frame's start to the IP header. */
+export const maximumIpOffset = ethernet + vlanTag * maximumTags;
+export const minimumV4 = 20;
+export const minimumTcp = 20;
 const v6Header = 40;
 /** Bytes pulled into the linear part of a packet whose headers are not there: all that the parser may look at. */
 const pulled = 256;
 const maximumExtensions = 8;
 /** Bytes of IPv6 header with extension headers; what has more is left alone. */
-const maximumV6Headers = 4096;
+export const maximumV6Headers = 4096;
 
 /** Ethertypes as loaded from a packet on a little-endian host. */
 const ethertype = { v4: 0x0008, v6: 0xdd86, vlan: 0x0081, serviceVlan: 0xa888 } as const;
@@ -40,9 +42,9 @@ const extensionHeaders = [protocol.hopByHop, protocol.routing, protocol.destinat
   0n,
 );
 
-export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context: Value, other: Block): ParsedPacket {
-  const { builder } = lowering;
-  const packet: ParsedPacket = {
+/** A packet of which nothing is known yet. */
+export function unparsed(hook: PacketHook, context: Value): ParsedPacket {
+  return {
     hook,
     context,
     ip: { name: "ip", type: pointer("packet") },
@@ -57,6 +59,11 @@ export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context
     removals: new Removals(),
     verdict: { name: "verdict", type: int32 },
   };
+}
+
+export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context: Value, other: Block): ParsedPacket {
+  const { builder } = lowering;
+  const packet = unparsed(hook, context);
   packet.checksum.start(builder);
   builder.write(packet.verdict, builder.const(hooks[hook].proceed));
   const attempt: Variable = { name: "pulled", type: int32 };
@@ -122,7 +129,7 @@ function linkLayer(
     [taggedV6, to.v6],
   ] as const) {
     lowering.enter(block);
-    const offset = conceal(lowering, builder.read(found), data, ethernet + vlanTag * maximumTags, to.other);
+    const offset = conceal(lowering, builder.read(found), data, maximumIpOffset, to.other);
     setIp(lowering, packet, data, offset);
     const enough = builder.block();
     builder.check(builder.read(packet.ip), end, minimumV4 + minimumTcp, enough, to.tooShort);

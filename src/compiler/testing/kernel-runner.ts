@@ -23,11 +23,11 @@ export class KernelRunner implements Runner, Disposable {
   readonly #collection: Collection;
 
   constructor(chain: ChainUnderTest, ...targets: readonly Hook[]) {
-    const { layout, maps, programs } = chain.compile(...targets);
+    const { layout, maps, programs, programArrays } = chain.compile(...targets);
     this.#chain = chain;
     this.#targets = targets;
     this.#layout = layout;
-    this.#collection = loadCollection({ programs, maps });
+    this.#collection = loadCollection({ programs, maps, programArrays });
     const words = chain.parameters(layout);
     if (words) this.#collection.maps[parametersMap].update(onlyKey, words);
   }

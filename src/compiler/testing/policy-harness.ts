@@ -6,13 +6,14 @@ import { policyFile, sourceReader } from "../../chain/sources.ts";
 import { completeInputs, readConstant, readWord, type InputRecord } from "../../chain/inputs.ts";
 import { integerSizes, type Policy } from "../../policy/index.ts";
 import { builtInActor, builtInSelector } from "../../policies/registry.ts";
-import { createMap, Vm, type PacketFields, type VmMap } from "../../bpf/vm/index.ts";
+import { createMap, Vm, type PacketFields, type ProgramArrayMap, type VmMap } from "../../bpf/vm/index.ts";
 import {
   compileChain,
   countersMap,
   hooks,
   parametersMap,
   type ChainLayout,
+  type ChainMode,
   type CompiledChain,
   type Hook,
   type PolicyUse,
@@ -34,10 +35,14 @@ export interface ChainOptions {
   /** Everything, by default. */
   readonly select?: Selection;
   readonly actors?: readonly Use[];
+  /** `fused`, by default. */
+  readonly mode?: ChainMode;
 }
 
 export interface Counters {
   readonly seen: number;
+  /** Of a linked chain: packets that missed a program. */
+  readonly lost: number;
   /** By selector, in the order of the expression. */
   readonly matched: readonly number[];
   readonly acted: readonly number[];
@@ -106,7 +111,7 @@ export class ChainUnderTest {
     const known = this.#compiled.get(key);
     if (known) return known;
     const source = { name: "test", selector: this.#tree(this.#options.select), actors: this.#actors };
-    const compiled = compileChain(source, targets, this.#options.source?.reader ?? sourceReader);
+    const compiled = compileChain(source, targets, this.#options.source?.reader ?? sourceReader, this.#options.mode);
     this.#compiled.set(key, compiled);
     return compiled;
   }
@@ -147,7 +152,7 @@ export class VmRunner implements Runner {
   readonly #maps: ReadonlyMap<string, VmMap>;
 
   constructor(chain: ChainUnderTest, targets: readonly Hook[]) {
-    const { layout, maps, programs } = chain.compile(...targets);
+    const { layout, maps, programs, programArrays } = chain.compile(...targets);
     this.#chain = chain;
     this.#targets = targets;
     this.#layout = layout;
@@ -160,7 +165,11 @@ export class VmRunner implements Runner {
       now: () => this.clockNs,
       fieldOffset: (_: string, field: string) => fieldOffset(field),
     };
-    this.vms = Object.fromEntries(targets.map((hook) => [hook, new Vm(programs[hook], options)]));
+    this.vms = Object.fromEntries(Object.entries(programs).map(([key, spec]) => [key, new Vm(spec, options)]));
+    for (const [map, keys] of Object.entries(programArrays)) {
+      const array = this.#maps.get(map) as ProgramArrayMap;
+      keys.forEach((key, index) => array.setProgram(index, key === undefined ? undefined : this.vms[key]));
+    }
   }
 
   run(frame: Uint8Array, hook: Hook = this.#targets[0], fields?: PacketFields): Outcome {
@@ -224,6 +233,7 @@ export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[])
   const acted: number[] = [];
   const cannot: Record<string, number>[] = [];
   let seen = 0;
+  let lost = 0;
   layout.counters.forEach((slot, i) => {
     const sum = perCpu.reduce(
       (total, value) => total + new DataView(value.buffer, value.byteOffset).getBigUint64(8 * i, true),
@@ -235,8 +245,9 @@ export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[])
       acted[slot.actor] = Number(sum);
       cannot[slot.actor] ??= {};
     } else if (slot.kind === "cannot") (cannot[slot.actor] ??= {})[slot.reason] = Number(sum);
+    else if (slot.kind === "lost") lost = Number(sum);
   });
-  return { seen, matched, acted, cannot };
+  return { seen, lost, matched, acted, cannot };
 }
 
 export type RawEntry = readonly [key: Uint8Array, value: Uint8Array];
