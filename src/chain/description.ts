@@ -11,6 +11,8 @@ export type SelectorDescription =
 
 export interface ActorDescription {
   readonly name: string;
+  /** On what it acts; packets where nothing is said. */
+  readonly on?: "socket";
   /** Said when the actor does not do quite what its name was asked for. */
   readonly note?: string;
 }

@@ -34,6 +34,7 @@ import {
   type ActorDescription,
   type Attachment,
   type ChainDescription,
+  type SelectorDescription,
 } from "./description.ts";
 import { completeInputs, readConstant, readWord } from "./inputs.ts";
 import { cleanUp, RunningChain } from "./running.ts";
@@ -54,6 +55,16 @@ export interface ChainOptions {
   readonly netns?: NetworkNamespace;
   /** For socket actors: whose sockets; a path in the cgroup2 file system, by default its root. */
   readonly cgroup?: string;
+}
+
+/** A chain as it would be loaded, with what a person calls its parts. */
+export interface ChainPlan {
+  readonly name: string;
+  readonly selector: SelectorDescription;
+  readonly actors: readonly ActorDescription[];
+  readonly compiled: CompiledChain;
+  /** The value of the parameters map; absent where no actor has any. */
+  readonly parameters?: Uint8Array;
 }
 
 interface ResolvedActor {
@@ -103,6 +114,23 @@ export class PolicyChain {
   }
 
   /**
+   * Compiles the chain, and says what belongs to the programs: names, and the values of parameters.
+   * @throws CompileError, ChainError
+   */
+  plan(): ChainPlan {
+    const actors = this.#resolve();
+    const compiled = compileChain(this.#source(actors), this.#hooks(actors), sourceReader);
+    const parameters = this.#parameters(compiled, actors);
+    return {
+      name: this.name,
+      selector: describeExpression(this.selectors.expression),
+      actors: actors.map(({ description }) => description),
+      compiled,
+      ...(parameters && { parameters }),
+    };
+  }
+
+  /**
    * Compiles the chain, loads it and attaches it: all of it, or nothing. It stays when this process ends.
    * @throws CompileError, ChainError, ChainExistsError, VerifierError, KernelError, NoSuchInterfaceError
    */
@@ -124,7 +152,8 @@ export class PolicyChain {
     let draft: RunningChain | undefined;
     try {
       collection = loadCollection({ programs: compiled.programs, maps: compiled.maps });
-      this.#writeParameters(collection, compiled, actors);
+      const parameters = this.#parameters(compiled, actors);
+      if (parameters) collection.maps[parametersMap].update(new Uint8Array(4), parameters);
       seedState(compiled.layout.state, collection.maps);
       for (const [name, map] of Object.entries(collection.maps)) map.pin(`${pins.directory}/map_${name}`);
       const attachments = hooks.flatMap((hook) => this.#attach(hook, interfaces, collection!, links));
@@ -149,11 +178,11 @@ export class PolicyChain {
   /** Actors as they will be done: `rate_limit` on one subflow is a matter of pacing, because mainline shares the window. */
   #resolve(): ResolvedActor[] {
     return this.actors.entries.map((entry) => {
-      if (entry.policy !== rateLimit) return { policy: entry.policy, entry, description: { name: entry.policy.name } };
+      if (entry.policy !== rateLimit) return { policy: entry.policy, entry, description: describeActor(entry.policy) };
       const per = entry.per ?? (pinsSubflow(this.selectors.expression) ? "subflow" : "connection");
-      if (per === "connection") return { policy: rateLimit, entry, description: { name: rateLimit.name } };
+      if (per === "connection") return { policy: rateLimit, entry, description: describeActor(rateLimit) };
       const note = "rate_limit on one subflow: done by pacing, since subflows share the connection's window";
-      return { policy: pace, entry, description: { name: pace.name, note } };
+      return { policy: pace, entry, description: { ...describeActor(pace), note } };
     });
   }
 
@@ -197,9 +226,10 @@ export class PolicyChain {
 
   // Making it
 
-  #writeParameters(collection: Collection, compiled: CompiledChain, actors: readonly ResolvedActor[]): void {
+  /** The value of the parameters map. */
+  #parameters(compiled: CompiledChain, actors: readonly ResolvedActor[]): Uint8Array | undefined {
     const { parameters } = compiled.layout;
-    if (parameters.length === 0) return;
+    if (parameters.length === 0) return undefined;
     const words = new Uint8Array(8 * parameters.length);
     const view = new DataView(words.buffer);
     actors.forEach(({ policy, entry }, index) => {
@@ -208,7 +238,7 @@ export class PolicyChain {
         view.setBigUint64(offset, readWord(type, input, `${policy.name}.${name}`), true);
       }
     });
-    collection.maps[parametersMap].update(new Uint8Array(4), words);
+    return words;
   }
 
   #attach(
@@ -272,6 +302,10 @@ export class PolicyChain {
       about.close();
     }
   }
+}
+
+function describeActor({ name, on }: Actor): ActorDescription {
+  return { name, ...(on === "socket" && { on }) };
 }
 
 /** Whether an expression can only match one subflow. */

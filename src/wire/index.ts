@@ -1,5 +1,7 @@
 /** Packets as values: parse, emit, checksums, sequence numbers, MPTCP's cryptography, capture files. */
 export * from "./bytes.ts";
+export * from "./capture.ts";
+export * from "./changes.ts";
 export * from "./checksum.ts";
 export * from "./crypto.ts";
 export * from "./errors.ts";
@@ -13,5 +15,6 @@ export * from "./packet.ts";
 export * from "./sequence.ts";
 export * from "./tcp-options.ts";
 export * from "./tcp.ts";
+export * from "./text.ts";
 export * from "./pcap.ts";
 export * from "./pcapng.ts";

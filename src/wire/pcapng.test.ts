@@ -24,8 +24,13 @@ const capture: fc.Arbitrary<Capture> = fc
             timestampNs: fc.bigInt({ min: 0n, max: 2n ** 62n }),
             bytes: fc.uint8Array({ maxLength: 50 }),
             cut: fc.nat(9),
+            direction: fc.constantFrom(undefined, "ingress" as const, "egress" as const),
           })
-          .map(({ cut, ...packet }) => ({ ...packet, originalLength: packet.bytes.length + cut })),
+          .map(({ cut, direction, ...packet }) => ({
+            ...packet,
+            originalLength: packet.bytes.length + cut,
+            ...(direction && { direction }),
+          })),
         { maxLength: 4 },
       ),
     }),

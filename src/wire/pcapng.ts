@@ -3,7 +3,7 @@ import { concatBytes, copyBytes } from "./bytes.ts";
 import { WireError } from "./errors.ts";
 
 /** Link types that matter here (the LINKTYPE_ registry). */
-export const LinkType = { ethernet: 1, rawIp: 101 } as const;
+export const LinkType = { ethernet: 1, rawIp: 101, cooked: 113, cooked2: 276 } as const;
 
 export interface CaptureInterface {
   readonly linkType: number;
@@ -19,6 +19,8 @@ export interface CapturedPacket {
   readonly timestampNs?: bigint;
   /** Length on the wire, in bytes; more than `bytes` holds where the capture cut it. */
   readonly originalLength: number;
+  /** Whether the packet came in or went out, where the capture tells. */
+  readonly direction?: "ingress" | "egress";
   readonly bytes: Uint8Array;
 }
 
@@ -29,6 +31,9 @@ export interface Capture {
 
 const BlockType = { sectionHeader: 0x0a0d0d0a, interface: 1, simplePacket: 3, enhancedPacket: 6 } as const;
 const OptionCode = { endOfOptions: 0, interfaceName: 2, timestampResolution: 9, timestampOffset: 14 } as const;
+/** Options of enhanced packet blocks: `epb_flags`, whose two lowest bits tell the direction. */
+const packetFlagsOption = 2;
+const directions = [undefined, "ingress", "egress"] as const;
 const byteOrderMagic = 0x1a2b3c4d;
 const swappedMagic = 0x4d3c2b1a;
 /** Type, length, and the length again at the end. */
@@ -190,11 +195,15 @@ export function readPcapng(file: Uint8Array): Capture {
     } else if (block.type === BlockType.enhancedPacket) {
       const clock = clockOf(block, block.u32(0));
       const ticks = (BigInt(block.u32(4)) << 32n) | BigInt(block.u32(8));
+      const bytes = block.bytes(20, block.u32(12));
+      const flagsAt = block.options(20 + bytes.length + pad(bytes.length)).get(packetFlagsOption);
+      const direction = flagsAt && directions[block.u32(flagsAt.offset) & 3];
       packets.push({
         interface: clock.index,
         timestampNs: (ticks * nsPerSecond) / clock.ticksPerSecond + clock.offsetSeconds * nsPerSecond,
         originalLength: block.u32(16),
-        bytes: block.bytes(20, block.u32(12)),
+        ...(direction && { direction }),
+        bytes,
       });
     } else if (block.type === BlockType.simplePacket) {
       const { index, snapLength } = clockOf(block, 0);
@@ -240,21 +249,28 @@ function writeInterface({ linkType, snapLength, name }: CaptureInterface): Uint8
   return block(BlockType.interface, concatBytes([words([2, linkType], [2, 0], [4, snapLength]), ...options]));
 }
 
-function writePacket({ interface: index, timestampNs, originalLength, bytes }: CapturedPacket): Uint8Array {
+function writePacket({ interface: index, timestampNs, originalLength, direction, bytes }: CapturedPacket): Uint8Array {
   if (timestampNs === undefined) return block(BlockType.simplePacket, concatBytes([words([4, originalLength]), bytes]));
   const time = BigInt.asUintN(64, timestampNs);
+  const flags = words([4, directions.indexOf(direction)]);
+  const options =
+    direction === undefined
+      ? []
+      : [new Uint8Array(pad(bytes.length)), option(packetFlagsOption, flags), words([4, OptionCode.endOfOptions])];
   return block(
     BlockType.enhancedPacket,
     concatBytes([
       words([4, index], [4, time >> 32n], [4, time & 0xffff_ffffn], [4, bytes.length], [4, originalLength]),
       bytes,
+      ...options,
     ]),
   );
 }
 
 /**
  * Writes one section with the interfaces and packets given. Throws {@link WireError} when a packet names no interface,
- * and when one without a time is not a whole packet of the first interface: a simple packet block cannot say otherwise.
+ * and when one without a time is not a whole packet of the first interface, or has a direction: a simple packet block cannot
+ * say otherwise.
  */
 export function writePcapng(capture: Capture): Uint8Array {
   for (const [number, packet] of capture.packets.entries()) {
@@ -265,8 +281,9 @@ export function writePcapng(capture: Capture): Uint8Array {
     if (from === undefined) return refuse(`names interface ${packet.interface} of ${capture.interfaces.length}`);
     const { snapLength } = from;
     const kept = snapLength === 0 ? packet.originalLength : Math.min(snapLength, packet.originalLength);
-    if (packet.timestampNs === undefined && (packet.interface !== 0 || packet.bytes.length !== kept))
-      refuse("has no time but is not a whole packet of interface 0");
+    const simple = packet.interface === 0 && packet.bytes.length === kept && packet.direction === undefined;
+    if (packet.timestampNs === undefined && !simple)
+      refuse("has no time but is not a whole packet of interface 0 without a direction");
   }
   const section = block(BlockType.sectionHeader, words([4, byteOrderMagic], [2, 1], [2, 0], [8, -1]));
   return concatBytes([section, ...capture.interfaces.map(writeInterface), ...capture.packets.map(writePacket)]);

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { addApply } from "./chain-apply.ts";
 import { addChange } from "./chain-change.ts";
+import { addExplain } from "./chain-explain.ts";
 import { addInspect } from "./chain-inspect.ts";
 
 export function addChain(program: Command): void {
@@ -30,6 +31,7 @@ Then:
   sudo emptcp chain remove phones`,
     );
   addApply(chain);
+  addExplain(chain);
   addInspect(chain);
   addChange(chain);
 }

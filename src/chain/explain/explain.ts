@@ -1,0 +1,217 @@
+/** Says, packet by packet, what a chain would do: its programs run in the VM, on packets from a capture or an interface. */
+import type { PacketResult } from "../../bpf/vm/index.ts";
+import { hooks, type PacketHook } from "../../compiler/index.ts";
+import {
+  describeTcpFlags,
+  describeTcpOption,
+  formatIpAddress,
+  packetChanges,
+  parsePacket,
+  WireError,
+  type IpPrefix,
+  type ParsedPacket,
+} from "../../wire/index.ts";
+import { arrangeCounters } from "../counters.ts";
+import type { SelectorDescription } from "../description.ts";
+import { PolicyChain, type ChainPlan } from "../policy-chain.ts";
+import { DirectionFinder } from "./direction.ts";
+import type {
+  ActorDeed,
+  Explanation,
+  PacketSummary,
+  PacketToExplain,
+  SelectorAnswer,
+  SkippedPacket,
+} from "./explanation.ts";
+import { ChainMachine, type Passage } from "./machine.ts";
+import { StateWatcher } from "./state-changes.ts";
+
+export interface ExplainOptions {
+  /** Addresses of the host whose chain it is. */
+  readonly local?: readonly IpPrefix[];
+  /** Contents that state maps start with, by the map's key; empty unless given. */
+  readonly state?: ReadonlyMap<string, readonly (readonly [key: Uint8Array, value: Uint8Array])[]>;
+}
+
+/** Between packets whose capture has no times. */
+const stepNs = 1_000_000n;
+/** The chain's clock at the first packet: the kernel's counts from the start of the system, not from 1970. */
+const startNs = 1_000_000_000n;
+
+/** A chain whose packets come one by one. Each sees what those before it left in the chain's memory. */
+export class Explainer {
+  readonly plan: ChainPlan;
+  readonly #machine: ChainMachine;
+  readonly #directions: DirectionFinder;
+  readonly #watchers: readonly StateWatcher[];
+  readonly #selectors: readonly Pick<SelectorAnswer, "name" | "params">[];
+  #count = 0;
+  #timeNs = startNs;
+  /** What the chain's clock is behind the capture's. */
+  #behindNs: bigint | undefined;
+
+  /** @throws CompileError, ChainError */
+  constructor(chain: PolicyChain | ChainPlan, { local = [], state }: ExplainOptions = {}) {
+    this.plan = chain instanceof PolicyChain ? planOf(chain) : chain;
+    this.#machine = new ChainMachine(this.plan);
+    this.#directions = new DirectionFinder(local);
+    for (const [name, entries] of state ?? [])
+      for (const [key, value] of entries) this.#machine.maps.get(name)?.update(key, value);
+    // What lasts for one packet is in no map, and nothing of it is left to tell.
+    this.#watchers = this.plan.compiled.layout.state.flatMap((slot) => {
+      const map = this.#machine.maps.get(slot.map);
+      return map ? [new StateWatcher(slot, map)] : [];
+    });
+    this.#selectors = policiesOf(this.plan.selector);
+  }
+
+  /** Whether the chain has programs on packets at all; socket actors alone have none. */
+  get seesPackets(): boolean {
+    return this.#machine.directions.length > 0;
+  }
+
+  /** @throws VmError when the program does what the kernel would not let it do */
+  explain(given: PacketToExplain): Explanation {
+    const { timestampNs } = given;
+    if (timestampNs !== undefined) this.#behindNs ??= timestampNs - this.#timeNs;
+    this.#timeNs = timestampNs === undefined ? this.#timeNs + stepNs : timestampNs - this.#behindNs!;
+    const common = {
+      number: ++this.#count,
+      ...(timestampNs !== undefined && { timestampNs }),
+      frame: given.frame,
+    };
+    const skip = (reason: string, more: Partial<SkippedPacket> = {}): SkippedPacket => {
+      return { ...common, ...more, kind: "skipped", reason };
+    };
+    const frame = completed(given);
+    let parsed: ParsedPacket;
+    try {
+      parsed = parsePacket(frame);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      return skip(`broken: ${error.message}`);
+    }
+    const { ip, tcp } = parsed;
+    if (!ip || !tcp) return skip("not TCP, or a fragment");
+    const packet = summarize({ ...parsed, ip, tcp });
+    const direction = this.#directions.find({ ip, tcp }, given.direction);
+    const hook = this.#machine.hookFor(direction.direction);
+    if (!hook) return skip(`the chain does not run on ${direction.direction}`, { packet, direction });
+    const tooLong = frame.length > longestXdp && hook === "xdp";
+    if (tooLong) return skip(`XDP takes at most ${longestXdp} bytes, this has ${frame.length}`, { packet, direction });
+    const passage = this.#machine.run(frame, direction.direction, this.#timeNs)!;
+    return {
+      ...common,
+      kind: "explained",
+      packet,
+      direction,
+      cut: frame !== given.frame,
+      ...this.#read(frame, passage),
+    };
+  }
+
+  #read(frame: Uint8Array, { hook, result, counted, context }: Passage) {
+    const { selector, actors, compiled } = this.plan;
+    const counters = arrangeCounters([counted], compiled.layout, selector, actors);
+    return {
+      hook,
+      matched: counters.matched > 0,
+      selectors: counters.selectors.map(({ seen, matched }, i): SelectorAnswer => {
+        const answer = seen === 0 ? "not asked" : matched > 0 ? "matched" : "not matched";
+        return { ...this.#selectors[i], answer };
+      }),
+      actors: counters.actors.map(({ name, seen, acted, cannot }, i): ActorDeed => {
+        const reasons = Object.keys(cannot).filter((reason) => cannot[reason] > 0);
+        const onPackets = actors[i].on !== "socket";
+        return { name, did: didWhat({ seen, acted, reasons, onPackets }), reasons };
+      }),
+      state: this.#watchers.flatMap((watcher) => watcher.changes()),
+      ...verdictOf(hook, result),
+      copies: result.clones.map(({ ifindex, packet }) => ({
+        interfaceIndex: ifindex,
+        changes: packetChanges(frame, packet),
+      })),
+      context: Object.fromEntries(Object.entries(context).map(([field, value]) => [field, Number(value)])),
+      after: result.packet,
+      changes: packetChanges(frame, result.packet),
+    } as const;
+  }
+}
+
+const longestXdp = 3520;
+
+/** Explaining needs no interface: the programs are the same for all. */
+function planOf(chain: PolicyChain): ChainPlan {
+  return (chain.options.interfaces?.length ? chain : chain.with({ interfaces: ["any"] })).plan();
+}
+
+/** The frame as long as it was on the wire. */
+function completed({ frame, originalLength = 0 }: PacketToExplain): Uint8Array {
+  if (originalLength <= frame.length) return frame;
+  const whole = new Uint8Array(originalLength);
+  whole.set(frame);
+  return whole;
+}
+
+function summarize({ ip, tcp, payload }: ParsedPacket & Required<Pick<ParsedPacket, "ip" | "tcp">>): PacketSummary {
+  return {
+    source: formatIpAddress(ip.source),
+    sourcePort: tcp.sourcePort,
+    destination: formatIpAddress(ip.destination),
+    destinationPort: tcp.destinationPort,
+    flags: describeTcpFlags(tcp.flags),
+    payloadBytes: payload.length,
+    options: tcp.options.filter(({ kind }) => kind !== "nop" && kind !== "endOfList").map(describeTcpOption),
+  };
+}
+
+/** Selectors in the order of their counters. */
+function policiesOf(node: SelectorDescription): Pick<SelectorAnswer, "name" | "params">[] {
+  switch (node.op) {
+    case "any":
+      return [];
+    case "policy":
+      return [{ name: node.name, params: node.params }];
+    case "not":
+      return policiesOf(node.term);
+    default:
+      return node.terms.flatMap(policiesOf);
+  }
+}
+
+function didWhat(counted: {
+  readonly seen: number;
+  readonly acted: number;
+  readonly reasons: readonly string[];
+  readonly onPackets: boolean;
+}): ActorDeed["did"] {
+  if (!counted.onPackets) return "not on packets";
+  if (counted.seen === 0) return "not asked";
+  if (counted.reasons.length > 0) return "could not";
+  return counted.acted > 0 ? "acted" : "idle";
+}
+
+function verdictOf(hook: PacketHook, { returnValue, redirect }: PacketResult) {
+  const { proceed, drop } = hooks[hook];
+  if (returnValue === proceed) return { verdict: "pass" } as const;
+  if (returnValue === drop) return { verdict: "drop" } as const;
+  if (redirect) return { verdict: "redirect", redirectedTo: redirect.ifindex } as const;
+  throw new Error(`Cannot explain the packet: the program on ${hooks[hook].title} returned ${returnValue}`);
+}
+
+/**
+ * What `chain` would do with `packets`, in their order.
+ *
+ * ```ts
+ * for (const one of explain(chain, framesOf(readCapture(file)))) console.log(one.number, one.kind);
+ * ```
+ * @throws CompileError, ChainError
+ */
+export function* explain(
+  chain: PolicyChain | ChainPlan,
+  packets: Iterable<PacketToExplain>,
+  options: ExplainOptions = {},
+): Generator<Explanation> {
+  const explainer = new Explainer(chain, options);
+  for (const packet of packets) yield explainer.explain(packet);
+}

@@ -1,0 +1,69 @@
+/** What a packet changed in the memory of policies. */
+import type { StateSlot } from "../../compiler/index.ts";
+import type { VmMap } from "../../bpf/vm/index.ts";
+import { formatIpAddress, toHex } from "../../wire/index.ts";
+import { readFields } from "../state.ts";
+
+export interface StateChange {
+  /** As its policy calls it. */
+  readonly state: string;
+  /** The map it is in, by its name among the chain's. */
+  readonly map: string;
+  /** Whose record: a flow's ends, a number; absent for a shared record. */
+  readonly key?: string;
+  /** Absent where the record is new, or gone. */
+  readonly before?: Readonly<Record<string, number>>;
+  readonly after?: Readonly<Record<string, number>>;
+}
+
+type Snapshot = ReadonlyMap<string, readonly [key: Uint8Array, value: Uint8Array]>;
+
+const flowKeySize = 40;
+
+function describeKey(key: Uint8Array): string {
+  const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
+  if (key.length === flowKeySize) {
+    const [local, remote] = [formatIpAddress(key.subarray(0, 16)), formatIpAddress(key.subarray(16, 32))];
+    const plain = (address: string) => address.replace(/^::ffff:(?=\d+\.)/, "");
+    return `${plain(local)} port ${view.getUint16(32, true)} to ${plain(remote)} port ${view.getUint16(34, true)}`;
+  }
+  if (key.length > 8) return `0x${toHex(key)}`;
+  return String(key.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n));
+}
+
+/** Compares the records of one state with what they were when it was last asked. */
+export class StateWatcher {
+  readonly slot: StateSlot;
+  readonly #map: VmMap;
+  #known: Snapshot;
+
+  constructor(slot: StateSlot, map: VmMap) {
+    this.slot = slot;
+    this.#map = map;
+    this.#known = this.#snapshot();
+  }
+
+  #snapshot(): Snapshot {
+    return new Map([...this.#map.entries()].map((entry) => [toHex(entry[0]), entry]));
+  }
+
+  changes(): StateChange[] {
+    const before = this.#known;
+    const after = this.#snapshot();
+    this.#known = after;
+    return [...new Set([...before.keys(), ...after.keys()])].flatMap((id) => {
+      const [was, is] = [before.get(id), after.get(id)];
+      if (was && is && was[1].every((byte, i) => byte === is[1][i])) return [];
+      const { name, map } = this.slot;
+      return [
+        {
+          state: name,
+          map,
+          ...(this.slot.kind === "shared" ? {} : { key: describeKey((is ?? was)![0]) }),
+          ...(was && { before: readFields(was[1], this.slot) }),
+          ...(is && { after: readFields(is[1], this.slot) }),
+        },
+      ];
+    });
+  }
+}
