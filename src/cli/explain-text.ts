@@ -89,7 +89,7 @@ function outcome(one: ExplainedPacket): string[] {
 export function explanationLines(one: Explanation, startNs?: bigint): string[] {
   const number = `#${one.number}`.padEnd(indent.length);
   const title = one.packet ? describePacket(one.packet) : `${one.frame.length} bytes`;
-  const way = one.direction ? `${one.direction.direction.padEnd(8)}` : "";
+  const way = one.direction ? one.direction.direction.padEnd(8) : "";
   const head = `${colours.bold(number)}${describeTime(one.timestampNs, startNs)}${way}${title}`;
   if (one.kind === "skipped") return [head, line("skipped", one.reason)];
   const lines = [head];

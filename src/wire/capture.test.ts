@@ -50,7 +50,7 @@ test.each([
   "toFrame() puts an Ethernet header before %s, and keeps the direction",
   (_, linkType, bytes, etherType, direction) => {
     const capture = captured(linkType, bytes);
-    const framed = toFrame(capture.packets[0]!, capture);
+    const framed = toFrame(capture.packets[0], capture);
     const inner = linkType === LinkType.rawIp ? bytes : packet;
     expect(framed).toEqual({
       frame: concatBytes([header(etherType), inner]),
@@ -62,7 +62,7 @@ test.each([
 
 test("toFrame() refuses link types it does not know, and packets that end within a cooked header", () => {
   const wifi = captured(105, packet);
-  expect(() => toFrame(wifi.packets[0]!, wifi)).toThrow(/link type is 105/);
+  expect(() => toFrame(wifi.packets[0], wifi)).toThrow(/link type is 105/);
   const short = captured(LinkType.cooked, packet.subarray(0, 15));
-  expect(() => toFrame(short.packets[0]!, short)).toThrow(WireError);
+  expect(() => toFrame(short.packets[0], short)).toThrow(WireError);
 });

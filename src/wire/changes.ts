@@ -84,7 +84,7 @@ function changedOptions(before: readonly TcpOption[], after: readonly TcpOption[
     const heir = added.findIndex(({ kind }) => kind === option.kind);
     if (heir < 0) return { field, before: describeTcpOption(option) };
     const [successor] = added.splice(heir, 1);
-    return { field, before: describeTcpOption(option), after: describeTcpOption(successor!) };
+    return { field, before: describeTcpOption(option), after: describeTcpOption(successor) };
   });
   return [
     ...changes,

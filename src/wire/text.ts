@@ -53,7 +53,7 @@ function describeValue(name: string, value: unknown): string {
     return (value as { left: number; right: number }[]).map(({ left, right }) => `${left}-${right}`).join(",");
   // Keys, nonces, tokens and HMACs are patterns of bits rather than amounts.
   if (/key|nonce|token|hmac/i.test(name)) return `0x${(value as number | bigint).toString(16)}`;
-  return String(value as number | bigint | string);
+  return String(value);
 }
 
 /** `SYN,ACK`; `none` where no bit is set. */

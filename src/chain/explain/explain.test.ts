@@ -18,6 +18,17 @@ const addAddr = {
 const joined = new SelectorChain().select("dst", { prefix: "10.0.0.0/8" }).exclude("packet_type", { type: "rst" });
 const blocked = new PolicyChain(joined, new ActorChain().add("blk_subflow").add("record"));
 
+const stamp = (value: number, echoReply: number) => ({ kind: "timestamps", value, echoReply }) as const;
+const guessed = (direction: string) => ({ direction, source: "guessed" });
+/** What the other side sends in the connection of `makeFrame`. */
+const back = (flags: number) => ({
+  frame: makeFrame({
+    source: "10.0.0.1",
+    destination: "10.0.0.2",
+    tcp: { sourcePort: 80, destinationPort: 5001, flags },
+  }),
+});
+
 const incoming = (parts: Parameters<typeof makeFrame>[0]): PacketToExplain => ({
   frame: makeFrame(parts),
   direction: "ingress",
@@ -72,7 +83,6 @@ describe("explain()", () => {
 
   test("explain() remembers what earlier packets left, and its clock follows the capture's", () => {
     const rtt = new PolicyChain(new SelectorChain(), new ActorChain().add("record"));
-    const stamp = (value: number, echoReply: number) => ({ kind: "timestamps", value, echoReply }) as const;
     const sent = makeFrame({ options: [stamp(7, 0)], payload: 9 });
     const answered = makeFrame({
       source: "10.0.0.1",
@@ -86,7 +96,7 @@ describe("explain()", () => {
         { frame: answered, direction: "ingress", timestampNs: 1_700_000_000_030_000_000n },
       ]),
     ] as ExplainedPacket[];
-    expect(explained[1]!.state).toMatchObject([{ before: { rttUs: 0 }, after: { rttUs: 30_000 } }]);
+    expect(explained[1].state).toMatchObject([{ before: { rttUs: 0 }, after: { rttUs: 30_000 } }]);
   });
 
   test("explain() skips what a chain is not shown, and says why", () => {
@@ -114,19 +124,11 @@ describe("explain()", () => {
 
 describe("the direction of packets", () => {
   const there = { frame: makeFrame({ tcp: { flags: TcpFlag.syn } }) };
-  const back = (flags: number) => ({
-    frame: makeFrame({
-      source: "10.0.0.1",
-      destination: "10.0.0.2",
-      tcp: { sourcePort: 80, destinationPort: 5001, flags },
-    }),
-  });
   const both = new PolicyChain(new SelectorChain(), new ActorChain().add("record"));
   const directions = (packets: readonly PacketToExplain[], local?: string) =>
     [...explain(both, packets, local === undefined ? {} : { local: [parseIpPrefix(local)] })].map(
       (one) => one.direction,
     );
-  const guessed = (direction: string) => ({ direction, source: "guessed" });
 
   test("is guessed from who opened the connection", () => {
     const answer = back(TcpFlag.syn | TcpFlag.ack);

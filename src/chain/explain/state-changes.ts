@@ -20,11 +20,13 @@ type Snapshot = ReadonlyMap<string, readonly [key: Uint8Array, value: Uint8Array
 
 const flowKeySize = 40;
 
+/** IPv4 addresses stand in keys as IPv6 ones. */
+const plain = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/, "");
+
 function describeKey(key: Uint8Array): string {
   const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
   if (key.length === flowKeySize) {
     const [local, remote] = [formatIpAddress(key.subarray(0, 16)), formatIpAddress(key.subarray(16, 32))];
-    const plain = (address: string) => address.replace(/^::ffff:(?=\d+\.)/, "");
     return `${plain(local)} port ${view.getUint16(32, true)} to ${plain(remote)} port ${view.getUint16(34, true)}`;
   }
   if (key.length > 8) return `0x${toHex(key)}`;

@@ -3,7 +3,15 @@ import { readFileSync } from "node:fs";
 import { InvalidArgumentError, type Command } from "commander";
 import { FileError } from "../../chain/errors.ts";
 import type { Explainer, Explanation, PacketToExplain } from "../../chain/explain/index.ts";
-import { parseIpPrefix, readCapture, toFrame, WireError, type Capture, type IpPrefix } from "../../wire/index.ts";
+import {
+  parseIpPrefix,
+  readCapture,
+  toFrame,
+  toHex,
+  WireError,
+  type Capture,
+  type IpPrefix,
+} from "../../wire/index.ts";
 import { CommandError, UsageError } from "../errors.ts";
 import { explanationLines } from "../explain-text.ts";
 import { matchesFlow, parseFlow, type Endpoint } from "../flow-filter.ts";
@@ -128,6 +136,5 @@ function printAll(explained: Iterable<Explanation>, { packets }: Capture): void 
 }
 
 function forJson(one: Explanation) {
-  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-  return { ...one, frame: hex(one.frame), ...(one.kind === "explained" && { after: hex(one.after) }) };
+  return { ...one, frame: toHex(one.frame), ...(one.kind === "explained" && { after: toHex(one.after) }) };
 }
