@@ -58,11 +58,12 @@ async function runFlow(lab: Lab, options: RequestResponseOptions): Promise<Flow>
   const connection = await connectHosts(lab, options);
   const { client, server } = connection;
   try {
-    const served = receiveAll(server).then((received) => {
+    const served = receiveAll(server, request.length).then((received) => {
       server.end(response);
       return received;
     });
-    client.end(request);
+    // Not closed yet: the kernel adds no subflow to a connection of which one end is closed.
+    client.write(request);
     const [requestHash, responseHash] = await Promise.all([served, receiveAll(client)]);
     return {
       completionMs: performance.now() - startedAt,
@@ -75,12 +76,18 @@ async function runFlow(lab: Lab, options: RequestResponseOptions): Promise<Flow>
   }
 }
 
-/** The hash of all that comes until the peer has said that it is all. */
-function receiveAll(socket: net.Socket): Promise<string> {
+/** The hash of all that comes until the peer has said that it is all, or until `bytes` have come. */
+function receiveAll(socket: net.Socket, bytes = Infinity): Promise<string> {
   return new Promise((resolve, reject) => {
     const hash = createHash("sha256");
-    socket.on("data", (data: Buffer) => hash.update(data));
-    socket.once("end", () => resolve(hash.digest("hex")));
+    let received = 0;
+    const finish = () => resolve(hash.digest("hex"));
+    socket.on("data", (data: Buffer) => {
+      hash.update(data);
+      received += data.length;
+      if (received >= bytes) finish();
+    });
+    if (bytes === Infinity) socket.once("end", finish);
     socket.on("error", reject);
     socket.once("close", () => reject(new Error("The connection was closed before all data had arrived")));
   });
