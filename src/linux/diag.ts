@@ -1,5 +1,14 @@
 /** The TCP sockets of a namespace, as sock_diag tells of them (include/uapi/linux/inet_diag.h, mptcp.h). */
-import { decodeAttributes, InterruptedDumpError, NetlinkSocket, type NetlinkMessage } from "./netlink.ts";
+import { hasErrno } from "./socket-calls.ts";
+import { hasFallenBack, parseMptcpInfo, type MptcpCounters } from "./mptcp-info.ts";
+import {
+  concat,
+  decodeAttributes,
+  encodeAttributes,
+  InterruptedDumpError,
+  NetlinkSocket,
+  type NetlinkMessage,
+} from "./netlink.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
 import { addressText, AF_INET, AF_INET6, type SocketAddress } from "./sockaddr.ts";
 import { parseTcpInfo, type TcpInfo } from "./tcp-info.ts";
@@ -7,6 +16,9 @@ import { parseTcpInfo, type TcpInfo } from "./tcp-info.ts";
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
 const IPPROTO_TCP = 6;
+const IPPROTO_MPTCP = 262;
+/** Asks for a protocol whose number does not fit the request's header. */
+const requestAttributes = { protocol: [3, "u32"] } as const;
 const INET_DIAG_INFO = 2;
 const INET_DIAG_CONG = 4;
 const diagMessageLength = 72;
@@ -86,6 +98,18 @@ export type TcpSocket = {
   readonly mptcp?: MptcpSubflowDiag;
 };
 
+/** An MPTCP connection as a whole; its subflows are among the TCP sockets, with the same `token` as `tokenLocal`. */
+export type MptcpSocket = {
+  readonly state: TcpState;
+  /** Of the first subflow. */
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly inode: number;
+  /** The connection is plain TCP: the peer or a middlebox did not take part. */
+  readonly fallback: boolean;
+  readonly info: MptcpCounters;
+};
+
 /** Attempts at a dump that the kernel calls inconsistent. */
 const attempts = 4;
 
@@ -97,28 +121,51 @@ const attempts = 4;
 export function dumpTcpSockets(netns?: NetworkNamespace): TcpSocket[] {
   const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
   try {
-    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family));
+    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family, IPPROTO_TCP, parseDiagMessage));
   } finally {
     socket.close();
   }
 }
 
-function dumpFamily(socket: NetlinkSocket, family: number): TcpSocket[] {
+/**
+ * All MPTCP connections of a namespace; none on a kernel that cannot list them.
+ * @throws as {@link dumpTcpSockets}
+ */
+export function dumpMptcpSockets(netns?: NetworkNamespace): MptcpSocket[] {
+  const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
+  try {
+    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family, IPPROTO_MPTCP, parseMptcpDiagMessage));
+  } catch (error) {
+    // Without CONFIG_INET_MPTCP_DIAG nobody answers for the protocol.
+    if (hasErrno(error, "ENOENT", "EINVAL", "EPROTONOSUPPORT")) return [];
+    throw error;
+  } finally {
+    socket.close();
+  }
+}
+
+function dumpFamily<T>(
+  socket: NetlinkSocket,
+  family: number,
+  protocol: number,
+  parse: (message: NetlinkMessage) => T | undefined,
+): T[] {
   const request = new Uint8Array(56);
   const allStates = 0xffff;
-  request.set([family, IPPROTO_TCP, (1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1))]);
+  request.set([family, Math.min(protocol, 0xff), (1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1))]);
   new DataView(request.buffer).setUint32(4, allStates, true);
+  const payload = protocol > 0xff ? concat([request, encodeAttributes(requestAttributes, { protocol })]) : request;
   for (let attempt = 1; ; attempt++) {
     try {
-      return socket.dump(SOCK_DIAG_BY_FAMILY, request).flatMap((message) => parseDiagMessage(message) ?? []);
+      return socket.dump(SOCK_DIAG_BY_FAMILY, payload).flatMap((message) => parse(message) ?? []);
     } catch (error) {
       if (!(error instanceof InterruptedDumpError) || attempt === attempts) throw error;
     }
   }
 }
 
-/** One answer; undefined when it is too short or of another kind. */
-export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined {
+/** What all answers start with, and their attributes; undefined when it is too short or of another kind. */
+function parseHeader(message: NetlinkMessage) {
   const bytes = message.payload;
   if (message.type !== SOCK_DIAG_BY_FAMILY || bytes.length < diagMessageLength) return undefined;
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -129,14 +176,33 @@ export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined
     address: addressText(bytes.subarray(offset, offset + addressLength)),
     port: data.getUint16(portOffset),
   });
-  const found = decodeAttributes(attributes, bytes.subarray(diagMessageLength));
-  const mptcp = found.ulp?.name === "mptcp" ? found.ulp.mptcp : undefined;
-  return {
+  const header = {
     state: states[bytes[1]] ?? "unknown",
     local: at(8, 4),
     remote: at(24, 6),
     interfaceIndex: data.getUint32(40, true),
     inode: data.getUint32(68, true),
+  };
+  return { header, found: decodeAttributes(attributes, bytes.subarray(diagMessageLength)) };
+}
+
+/** One answer about MPTCP; undefined when it is too short or of another kind. */
+export function parseMptcpDiagMessage(message: NetlinkMessage): MptcpSocket | undefined {
+  const parsed = parseHeader(message);
+  if (!parsed) return undefined;
+  const { state, local, remote, inode } = parsed.header;
+  const info = parseMptcpInfo(parsed.found.info ?? new Uint8Array(0));
+  return { state, local, remote, inode, fallback: hasFallenBack(info), info };
+}
+
+/** One answer; undefined when it is too short or of another kind. */
+export function parseDiagMessage(message: NetlinkMessage): TcpSocket | undefined {
+  const parsed = parseHeader(message);
+  if (!parsed) return undefined;
+  const { header, found } = parsed;
+  const mptcp = found.ulp?.name === "mptcp" ? found.ulp.mptcp : undefined;
+  return {
+    ...header,
     ...(found.info === undefined ? {} : { tcp: parseTcpInfo(found.info) }),
     ...(found.congestion === undefined ? {} : { congestionControl: found.congestion }),
     ...(mptcp === undefined

@@ -1,4 +1,5 @@
 export * from "./diag.ts";
+export * from "./mptcp-events.ts";
 export * from "./mptcp-info.ts";
 export * from "./netlink.ts";
 export * from "./netns.ts";

@@ -35,7 +35,12 @@ const FLAG_FALLBACK = 1;
 
 export type MptcpSubflow = { readonly local: SocketAddress; readonly remote: SocketAddress; readonly tcp: TcpInfo };
 
-export type MptcpInfo = { readonly [name in keyof typeof fields]: number } & {
+export type MptcpCounters = { readonly [name in keyof typeof fields]: number };
+
+/** Whether a connection is plain TCP, by its `flags`. */
+export const hasFallenBack = ({ flags }: Pick<MptcpCounters, "flags">): boolean => (flags & FLAG_FALLBACK) !== 0;
+
+export type MptcpInfo = MptcpCounters & {
   /** The connection is plain TCP: the peer or a middlebox did not take part. Then there are no subflows to list. */
   readonly fallback: boolean;
   readonly subflows: readonly MptcpSubflow[];
@@ -70,7 +75,7 @@ export function mptcpInfo(socket: net.Socket | number): MptcpInfo {
   const count = Math.min(data.getUint32(full.count, true), maxSubflows);
   return {
     ...info,
-    fallback: (info.flags & FLAG_FALLBACK) !== 0,
+    fallback: hasFallenBack(info),
     subflows: Array.from({ length: count }, (_, i) => {
       const one = subflows.subarray(i * subflow.size, (i + 1) * subflow.size);
       return {
@@ -82,14 +87,15 @@ export function mptcpInfo(socket: net.Socket | number): MptcpInfo {
   };
 }
 
-function parseMptcpInfo(bytes: Uint8Array): Record<keyof typeof fields, number> {
+/** `struct mptcp_info`: as much as the kernel gave; absent fields are 0. */
+export function parseMptcpInfo(bytes: Uint8Array): MptcpCounters {
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const read = ([offset, size]: Field): number => {
     if (offset + size > bytes.length) return 0;
     if (size === 1) return data.getUint8(offset);
     return size === 4 ? data.getUint32(offset, true) : Number(data.getBigUint64(offset, true));
   };
-  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, read(field)])) as never;
+  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, read(field)])) as MptcpCounters;
 }
 
 /** A connection that fell back answers like a TCP socket; a listener or a kernel without the option does not. */
