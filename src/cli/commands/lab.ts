@@ -16,13 +16,14 @@ import {
   type LabSpec,
 } from "../../lab/index.ts";
 import { CommandError, UsageError } from "../errors.ts";
+import { experiments } from "../../lab/experiments/index.ts";
 import { LiveLine, print, printJson, withProgress } from "../output.ts";
 import { formatTable } from "../table.ts";
+import { runNamedExperiment, type ExperimentFlags } from "./lab-experiment.ts";
 
-interface RunFlags {
+interface RunFlags extends ExperimentFlags {
   readonly in?: string;
   readonly check?: true;
-  readonly json?: true;
 }
 
 export function addLab(program: Command): void {
@@ -36,20 +37,32 @@ export function addLab(program: Command): void {
     .summary("build a lab and keep it")
     .description(
       "Builds a lab and keeps it until Ctrl-C, or until the command given after -- has ended.\n" +
-        "Without SPEC: client and server, joined by wifi (40 Mbit/s, 20 ms) and lte (20 Mbit/s, 50 ms).",
+        "Without SPEC: client and server, joined by wifi (40 Mbit/s, 20 ms) and lte (20 Mbit/s, 50 ms).\n" +
+        "With the name of an experiment: builds its own lab, measures, and prints tables; exit code 1 when a check fails.",
     )
-    .usage("[options] [SPEC] [-- COMMAND...]")
-    .argument("[words...]", "a .json or .ts file with { hosts, links }, and a command")
+    .usage("[options] [SPEC | EXPERIMENT] [-- COMMAND...]")
+    .argument("[words...]", "a .json or .ts file with { hosts, links }, or an experiment; and a command")
     .option("--in <host>", "run the command on this host (default: outside of the lab)")
     .option("--check", "measure whether every link does what was asked, and end")
-    .option("--json", "print { runId, hosts, links }; with --check [{ link, quantity, asked, measured, ok, ... }]")
+    .option("--report [dir]", "of an experiment: write its report with plots there (default: emptcp-report)")
+    .option("--quick", "of an experiment: fewer and shorter runs, to see whether everything works")
+    .option(
+      "--json",
+      "print { runId, hosts, links }; with --check [{ link, quantity, asked, measured, ok, ... }];\n" +
+        "of an experiment { title, sections: [{ id, table, plot }], checks, data, files, ... }",
+    )
     .addHelpText(
       "after",
       `
 The command finds the hosts' namespaces in EMPTCP_<HOST>, for example EMPTCP_CLIENT.
 
+Experiments:
+${Object.entries(experiments)
+  .map(([name, { summary }]) => `  ${name.padEnd(16)} ${summary}\n`)
+  .join("")}
 Examples:
   sudo emptcp lab run
+  sudo emptcp lab run multi-tenant --report out
   sudo emptcp lab run three-links.json --check
   sudo emptcp lab run --in client -- ping -c 3 10.0.1.2
   sudo emptcp lab run -- sh -c 'emptcp chain apply limit.ts --netns $EMPTCP_CLIENT -i wifi,lte'
@@ -73,6 +86,16 @@ async function run(words: string[], flags: RunFlags): Promise<void> {
   if (flags.check && command.length > 0) throw new UsageError("Cannot measure the lab and run a command in it");
   if (flags.in !== undefined && command.length === 0)
     throw new UsageError("Cannot use --in: there is no command after --");
+  const experiment = file === undefined ? undefined : experiments[file];
+  if (experiment !== undefined) {
+    if (flags.check || command.length > 0)
+      throw new UsageError(`Cannot run experiment ${file} with --check or a command: it builds a lab of its own`);
+    return await runNamedExperiment(file!, experiment, flags);
+  }
+  if (flags.report !== undefined || flags.quick)
+    throw new UsageError(
+      `Cannot use --report or --quick without an experiment: there are ${Object.keys(experiments).join(", ")}`,
+    );
   const spec = file === undefined ? wifiAndLte : await loadSpec(file);
   if (flags.in !== undefined && !(flags.in in spec.hosts))
     throw new UsageError(`Cannot run a command on ${flags.in}: the hosts are ${Object.keys(spec.hosts).join(", ")}`);

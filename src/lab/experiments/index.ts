@@ -1,0 +1,16 @@
+/** The experiments by name. Each is loaded when it is run: they compile chains, and a compiler takes its time to load. */
+import type { Experiment } from "./experiment.ts";
+
+export interface ExperimentEntry {
+  readonly summary: string;
+  readonly load: () => Promise<Experiment>;
+}
+
+export const experiments: Readonly<Record<string, ExperimentEntry>> = {
+  "multi-tenant": {
+    summary: "guests' subflows over two uplinks of their hypervisor (about 4 minutes)",
+    load: async () => (await import("./multi-tenant.ts")).multiTenant,
+  },
+};
+
+export { runExperiment, type Experiment, type ExperimentOptions } from "./experiment.ts";
