@@ -58,6 +58,9 @@ function toExpression(policy: string | Selector | SelectorChain, inputs: InputRe
   return { op: "policy", policy: selector, inputs };
 }
 
+/** Which interfaces there are is known where the chain is submitted: in another network namespace, maybe. */
+const anyInterface = (): number => 1;
+
 function describe(value: unknown): string {
   const name = (value as { name?: unknown } | undefined)?.name;
   return typeof name === "string" ? name : String(value);
@@ -92,7 +95,8 @@ export class ActorChain {
     const { per, ...rest } = { ...(inputs as InputRecord) };
     const given: InputRecord = "per" in actor.params ? { ...rest, per } : rest;
     checkNames(actor, given);
-    for (const [name, type, input] of completeInputs(actor, given)) readWord(type, input, `${actor.name}.${name}`);
+    for (const [name, type, input] of completeInputs(actor, given))
+      readWord(type, input, `${actor.name}.${name}`, anyInterface);
     this.#entries.push({ policy: actor, inputs: given, ...(isPer(per, actor) && { per }) });
     return this;
   }

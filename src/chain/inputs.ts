@@ -1,7 +1,8 @@
 /** Parameters as a person gives them, checked against what a policy declares. */
 import { integerSizes, readRate, type ParameterType, type Policy } from "../policy/index.ts";
 import type { ConstantValue } from "../compiler/index.ts";
-import { parseIpAddress, parseIpPrefix, WireError } from "../wire/index.ts";
+import { interfaceIndex } from "../linux/interfaces.ts";
+import { formatMacAddress, parseIpAddress, parseIpPrefix, parseMacAddress, WireError } from "../wire/index.ts";
 
 export type Input = number | bigint | boolean | string;
 export type InputRecord = Readonly<Record<string, Input | undefined>>;
@@ -35,15 +36,23 @@ export function completeInputs(
   });
 }
 
-/** A live parameter as the 64-bit word in the parameters map. `where` is for messages: `rate_limit.rate`. */
-export function readWord(type: ParameterType, input: Input, where: string): bigint {
+/**
+ * A live parameter as the 64-bit word in the parameters map. `where` is for messages: `rate_limit.rate`. Interfaces are
+ * those of the current network namespace, unless `interfaceOf` says otherwise.
+ */
+export function readWord(
+  type: ParameterType,
+  input: Input,
+  where: string,
+  interfaceOf: (name: string) => number = interfaceIndex,
+): bigint {
   const wrong = (): never => {
     throw new ParameterError(`Cannot set ${where} to ${JSON.stringify(String(input))}: it takes ${type.expects}`);
   };
   const { representation } = type;
   switch (representation.kind) {
     case "integer": {
-      const value = type.unit === "bytesPerSecond" ? readRate(input) : readInteger(input);
+      const value = readNumber(type.unit, input, interfaceOf);
       if (value === undefined || value < type.minimum! || value > type.maximum!) return wrong();
       return BigInt.asUintN(8 * integerSizes[representation.type], value);
     }
@@ -56,6 +65,32 @@ export function readWord(type: ParameterType, input: Input, where: string): bigi
     }
     default:
       throw new ParameterError(`Cannot set ${where}: actors take no addresses, select them with a selector`);
+  }
+}
+
+function readNumber(
+  unit: ParameterType["unit"],
+  input: Input,
+  interfaceOf: (name: string) => number,
+): bigint | undefined {
+  switch (unit) {
+    case "bytesPerSecond":
+      return readRate(input);
+    case "mac":
+      return readMac(input);
+    case "interface":
+      return readInteger(input) ?? BigInt(interfaceOf(String(input)));
+    default:
+      return readInteger(input);
+  }
+}
+
+function readMac(input: Input): bigint | undefined {
+  try {
+    return parseMacAddress(String(input)).reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
   }
 }
 
@@ -75,6 +110,8 @@ export function showWord(type: Pick<ParameterType, "representation" | "unit">, w
       return representation.choices[Number(word)] ?? String(word);
     case "integer": {
       if (type.unit === "bytesPerSecond") return `${Number(((Number(word) * 8) / 1e6).toPrecision(6))}mbit`;
+      if (type.unit === "mac")
+        return formatMacAddress(Uint8Array.from({ length: 6 }, (_, i) => Number((word >> BigInt(40 - 8 * i)) & 0xffn)));
       const bits = 8 * integerSizes[representation.type];
       return String(representation.type.startsWith("i") ? BigInt.asIntN(bits, word) : word);
     }

@@ -9,6 +9,7 @@ import { carriedMap, carriedSpec } from "./frontend/carried.ts";
 import { link, type LinkedPart } from "./frontend/linked.ts";
 import type { PolicyUse } from "./frontend/members.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
+import { injectionMap, injectionMapSpec } from "./injection-buffer.ts";
 import type { IrFunction } from "./ir/index.ts";
 import { layOut, mapsOf, type ChainLayout, type CounterSlot } from "./layout.ts";
 import { numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
@@ -66,6 +67,7 @@ export function compileChain(
   const parts = linkedParts(source);
   const maps: Record<string, MapSpec> = {
     ...mapsOf(layout),
+    [injectionMap]: injectionMapSpec,
     ...(mode === "linked" && linkMaps(source, layout, targets, parts.length)),
   };
   // Where to look when the stack does not suffice: the actor whose records are largest.
@@ -97,6 +99,8 @@ export function compileChain(
       return key;
     });
   }
+  // Only few chains make segments of their own, and the buffer is not small.
+  if (!Object.values(programs).some(({ maps }) => injectionMap in maps)) delete maps[injectionMap];
   return { layout, maps, programs, programArrays };
 }
 

@@ -8,6 +8,10 @@ export interface Ip {
   readonly destination: Address;
   /** Time to live, or hop limit. */
   readonly ttl: u8;
+  /** Explicit congestion notification, 0 to 3 (RFC 3168): 1 and 2 mean that the sender understands it, 3 that there is congestion. */
+  ecn: u8;
+  /** Differentiated services code point, 0 to 63. */
+  dscp: u8;
 }
 
 export interface Tcp {
@@ -58,8 +62,47 @@ export interface Packet {
   readonly tcp: Tcp;
   /** The packet's flow, the same in both directions: this host's address and port, and the peer's. */
   readonly flow: Flow;
+  readonly ethernet: Ethernet;
+  /** The packet's mark (SO_MARK, netfilter); tc only. */
+  mark: u32;
   /** Drops the packet at the end of the chain; the actors behind this one still see it. */
   drop(): void;
+  /** Sends the packet out of another interface at the end of the chain, unless it is dropped; 0 takes that back. */
+  redirect(ifindex: u32): void;
+  /** Sends a copy of the packet, as it is at the end of the chain, out of another interface; tc only. */
+  mirror(ifindex: u32): void;
+  /**
+   * Puts an option into the packet at the end of the chain; tc only. False where that cannot be: no room among the 40 bytes
+   * of options, a segment that would outgrow the interface or is still to be cut up (GSO), or another request before it.
+   */
+  insert(option: OptionBytes): boolean;
+  /**
+   * Sends a pure ACK with this packet's numbers and timestamps and the option ahead of it, the same way; tc only. The chain
+   * is not shown that copy. False where that cannot be: a packet that is no pure ACK itself, no room, another request.
+   */
+  duplicate(option: OptionBytes): boolean;
+  /**
+   * Instead of going on, the packet goes back to where it came from as a pure ACK with the option; tc only. `window` is
+   * what it shows, as on the wire. False where that cannot be, as for `duplicate`.
+   */
+  answer(option: OptionBytes, window: u16): boolean;
+}
+
+/**
+ * A TCP option, as the numbers it is made of: each takes as many bytes as its type has, in network order; a literal takes
+ * one. `[kind.mptcp, 4, (subtype.priority << 4) | backup, id]`. NOPs fill it up to a multiple of four.
+ */
+export type OptionBytes = readonly (u8 | u16 | u32 | u64)[] | SavedOption;
+
+/** What `option.save` keeps in a record's field of type `bytes(n)`. */
+export interface SavedOption {
+  readonly __saved: never;
+}
+
+/** Addresses as 48-bit numbers; a person writes `02:00:00:00:00:01` (parameter type `mac`). */
+export interface Ethernet {
+  source: u64;
+  destination: u64;
 }
 
 /** A subflow as seen from this host, usable as the key of a state map. */

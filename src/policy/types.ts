@@ -46,7 +46,7 @@ export interface ParameterType<T = unknown, Input = unknown> {
   readonly minimum?: bigint;
   readonly maximum?: bigint;
   /** What an integer measures, where a person may write more than digits; see `readRate`. */
-  readonly unit?: "bytesPerSecond";
+  readonly unit?: "bytesPerSecond" | "mac" | "interface";
   /** The value when a person gives none; without it the parameter must be given. */
   readonly fallback?: Input;
   /** Only for the type checker: what the policy sees, what a person gives. */
@@ -156,6 +156,24 @@ export const rate: ParameterType<number, string | number> = {
   minimum: 1000n,
   maximum: 4_000_000_000n,
   unit: "bytesPerSecond",
+};
+
+/** An Ethernet address. A person writes `02:00:00:00:00:01`; the policy sees 48 bits, most significant byte first. */
+export const mac: ParameterType<number, string> = {
+  representation: { kind: "integer", type: "u64" },
+  expects: "an Ethernet address such as 02:00:00:00:00:01",
+  minimum: 0n,
+  maximum: 0xffff_ffff_ffffn,
+  unit: "mac",
+};
+
+/** A network interface. A person writes its name, or its index; the policy sees the index. */
+export const networkInterface: ParameterType<number, string | number> = {
+  representation: { kind: "integer", type: "u32" },
+  expects: "the name of an interface, such as eth0",
+  minimum: 1n,
+  maximum: 0x7fff_ffffn,
+  unit: "interface",
 };
 
 /** What the policy sees of parameters described by `P`. */

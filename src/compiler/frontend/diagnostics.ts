@@ -101,6 +101,16 @@ const table = {
     "A loop over options inside another one is more than the kernel's verifier follows",
     "Use two loops one after the other: keep what the first one finds in a variable",
   ],
+  notOption: [
+    "EM1030",
+    "An option is needed here, this is $1",
+    "Write its bytes, [kind.mptcp, 4, (subtype.priority << 4) | 1, id], or give a field of type bytes(n)",
+  ],
+  optionLength: [
+    "EM1031",
+    "An option of $1 bytes does not fit into a TCP header",
+    "Give kind, length and what follows: 2 to 40 bytes in all",
+  ],
 } as const satisfies Record<string, readonly [code: string, message: string, advice: string]>;
 
 export type DiagnosticName = keyof typeof table;

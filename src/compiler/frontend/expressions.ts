@@ -42,6 +42,14 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   [ts.SyntaxKind.PrefixUnaryExpression]: lowerPrefix,
   [ts.SyntaxKind.BinaryExpression]: lowerBinary,
   [ts.SyntaxKind.ConditionalExpression]: lowerConditional,
+  // The bytes of an option, and nothing else: packet.insert([…]).
+  [ts.SyntaxKind.ArrayLiteralExpression]: (lowering: Lowering, node: ts.ArrayLiteralExpression) => {
+    if (!ts.isCallExpression(node.parent)) return lowering.fail("notInSubset", node, "An array");
+    return {
+      kind: "bytes",
+      bytes: { kind: "list", items: node.elements.map((element) => lowerExpression(lowering, element)) },
+    };
+  },
   [ts.SyntaxKind.ArrowFunction]: (lowering: Lowering, node: ts.Node) => lowering.fail("closure", node),
   [ts.SyntaxKind.FunctionExpression]: (lowering: Lowering, node: ts.Node) => lowering.fail("closure", node),
 };
@@ -49,7 +57,6 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
 /** Names of what people try, for the message. */
 export const foreign: { readonly [K in ts.SyntaxKind]?: string } = {
   [ts.SyntaxKind.TemplateExpression]: "A template string",
-  [ts.SyntaxKind.ArrayLiteralExpression]: "An array",
   [ts.SyntaxKind.ObjectLiteralExpression]: "An object literal",
   [ts.SyntaxKind.NewExpression]: "new",
   [ts.SyntaxKind.AwaitExpression]: "await",

@@ -8,11 +8,14 @@ import type { Block, IrFunction, Value } from "../ir/ir.ts";
 import type { ChainLayout } from "../layout.ts";
 import { blur } from "./conceal.ts";
 import { cannotReason } from "./calls.ts";
+import { endPacket } from "./ending.ts";
 import { hooks, isPacketHook, type Hook } from "./hooks.ts";
+import { passOwn } from "./injection.ts";
 import { Lowering } from "./lowering.ts";
 import { Members, type PolicyUse, type Subject } from "./members.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
+import { callsMethod } from "./uses.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 import { parseIterated, parseSockOps } from "./views/socket.ts";
 
@@ -63,6 +66,9 @@ export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   return [...reasons];
 }
 
+/** Methods of a packet that make segments of their own, which may meet the chain again. */
+const makingMethods: ReadonlySet<string> = new Set(["duplicate", "answer"]);
+
 class Fusion {
   readonly #input: FuseInput;
   readonly #hook: Hook;
@@ -98,8 +104,7 @@ class Fusion {
       });
       builder.position = undefined;
       if (subject.kind === "packet") {
-        subject.packet.checksum.finish(lowering, subject.packet);
-        builder.return(builder.read(subject.packet.verdict));
+        endPacket(lowering, subject.packet);
       }
       builder.jump(exit);
     }
@@ -111,12 +116,22 @@ class Fusion {
 
   #parse(context: Value, exit: Block): Subject {
     const hook = this.#hook;
-    if (isPacketHook(hook)) return { kind: "packet", packet: parsePacketProgram(this.#lowering, hook, context, exit) };
+    if (isPacketHook(hook)) {
+      if (hook !== "xdp" && this.#makesSegments()) passOwn(this.#lowering, context, exit);
+      return { kind: "packet", packet: parsePacketProgram(this.#lowering, hook, context, exit) };
+    }
     const socket =
       hook === "sock_ops"
         ? parseSockOps(this.#lowering, context, exit)
         : parseIterated(this.#lowering, hook, context, exit);
     return { kind: "socket", socket };
+  }
+
+  #makesSegments(): boolean {
+    const { program } = this.#lowering;
+    return this.#input.actors.some(({ file, policy }) =>
+      callsMethod(program.findRun(file, policy.kind, policy.name), program, makingMethods),
+    );
   }
 
   #select(tree: SelectorTree, subject: Subject, yes: Block, no: Block): void {

@@ -7,8 +7,10 @@ import { helpers } from "../../bpf/helpers.ts";
 import type { Variable } from "../ir/builder.ts";
 import { int32, int64, pointer, type Block, type Value } from "../ir/ir.ts";
 import { Checksum } from "./checksum.ts";
+import { Forwarding } from "./ending.ts";
 import { hooks, type PacketHook } from "./hooks.ts";
 import { conceal } from "./conceal.ts";
+import { Injection } from "./injection.ts";
 import type { Lowering } from "./lowering.ts";
 import { Removals } from "./removals.ts";
 import type { ParsedPacket } from "./views/packet.ts";
@@ -57,6 +59,8 @@ export function unparsed(hook: PacketHook, context: Value): ParsedPacket {
     tcpLength: { name: "tcp_length", type: int32 },
     checksum: new Checksum(),
     removals: new Removals(),
+    injection: new Injection(),
+    forwarding: new Forwarding(),
     verdict: { name: "verdict", type: int32 },
   };
 }
@@ -65,6 +69,8 @@ export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context
   const { builder } = lowering;
   const packet = unparsed(hook, context);
   packet.checksum.start(builder);
+  packet.injection.start(lowering);
+  packet.forwarding.start(builder);
   builder.write(packet.verdict, builder.const(hooks[hook].proceed));
   const attempt: Variable = { name: "pulled", type: int32 };
   builder.write(attempt, builder.const(0));

@@ -27,7 +27,15 @@ export type LanguageValue =
   | { readonly kind: "view"; readonly view: View }
   /** A pointer that may be null; `view` is what it is otherwise. */
   | { readonly kind: "nullable"; readonly pointer: Value; readonly view: View }
+  /** A TCP option: written out, or saved in a record. */
+  | { readonly kind: "bytes"; readonly bytes: Bytes }
   | { readonly kind: "undefined" };
+
+export type Bytes =
+  /** Each item takes as many bytes as its type has; a literal takes one. */
+  | { readonly kind: "list"; readonly items: readonly LanguageValue[] }
+  /** In a record: the option, NOPs behind it; its length is its second byte, 0 when nothing was saved. */
+  | { readonly kind: "saved"; readonly at: Value; readonly capacity: number };
 
 export interface View {
   /** For messages: `packet.tcp`. */
@@ -37,6 +45,11 @@ export interface View {
   set?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean;
   /** `property += value`; where it is missing, get and set serve. */
   add?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean;
+  /** `fetchAdd(view.property, value)`: undefined where the property cannot be added to atomically. */
+  fetchAdd?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): LanguageValue | undefined;
+  /** Takes or sets the flag of a claimable record; undefined where it is none. */
+  claim?(lowering: Lowering): LanguageValue | undefined;
+  offer?(lowering: Lowering): LanguageValue | undefined;
   call?(
     lowering: Lowering,
     method: string,
@@ -103,6 +116,8 @@ export function describeValue(value: LanguageValue): string {
       return value.view.name;
     case "nullable":
       return `${value.view.name}, which may be undefined,`;
+    case "bytes":
+      return "bytes";
     case "undefined":
       return "undefined";
   }

@@ -6,7 +6,14 @@ import { policyFile, sourceReader } from "../../chain/sources.ts";
 import { completeInputs, readConstant, readWord, type InputRecord } from "../../chain/inputs.ts";
 import { integerSizes, type Policy } from "../../policy/index.ts";
 import { builtInActor, builtInSelector } from "../../policies/registry.ts";
-import { createMap, Vm, type PacketFields, type ProgramArrayMap, type VmMap } from "../../bpf/vm/index.ts";
+import {
+  createMap,
+  Vm,
+  type PacketFields,
+  type PacketResult,
+  type ProgramArrayMap,
+  type VmMap,
+} from "../../bpf/vm/index.ts";
 import {
   compileChain,
   countersMap,
@@ -57,8 +64,16 @@ export interface StateEntry {
 }
 
 export interface Outcome {
-  readonly verdict: "pass" | "drop";
+  readonly verdict: "pass" | "drop" | "redirect";
   readonly packet: Uint8Array;
+}
+
+/** What the VM shows besides. */
+export interface VmOutcome extends Outcome {
+  /** Where a redirected packet goes. */
+  readonly redirect?: PacketResult["redirect"];
+  /** Copies that left on their own. */
+  readonly clones?: PacketResult["clones"];
 }
 
 /** A chain on one or more hooks, with maps of its own that these share. */
@@ -172,9 +187,10 @@ export class VmRunner implements Runner {
     }
   }
 
-  run(frame: Uint8Array, hook: Hook = this.#targets[0], fields?: PacketFields): Outcome {
-    const { returnValue, packet } = this.vms[hook].runPacket(frame, fields);
-    return { verdict: verdictOf(hook, returnValue), packet };
+  run(frame: Uint8Array, hook: Hook = this.#targets[0], fields?: PacketFields): VmOutcome {
+    const { returnValue, packet, redirect, clones } = this.vms[hook].runPacket(frame, fields);
+    const verdict = verdictOf(hook, returnValue);
+    return { verdict, packet, ...(verdict === "redirect" && { redirect }), ...(clones.length > 0 && { clones }) };
   }
 
   counters(): Counters {
@@ -220,8 +236,10 @@ export function fieldOffset(field: string): number {
 }
 export const socketSize = 32 * socketFields.length;
 
-export function verdictOf(hook: Hook, returnValue: number): "pass" | "drop" {
+export function verdictOf(hook: Hook, returnValue: number): Outcome["verdict"] {
   const { proceed, drop } = hooks[hook];
+  // XDP_REDIRECT, TC_ACT_REDIRECT
+  if (returnValue === (hook === "xdp" ? 4 : 7)) return "redirect";
   if (returnValue === proceed) return "pass";
   if (returnValue === drop) return "drop";
   throw new Error(`A program on ${hook} returned ${returnValue}, which is neither pass nor drop`);

@@ -3,11 +3,16 @@ import type ts from "typescript6";
 import type { Variable } from "../../ir/builder.ts";
 import type { Value } from "../../ir/ir.ts";
 import type { Checksum } from "../checksum.ts";
+import type { Forwarding } from "../ending.ts";
 import { hooks, type PacketHook } from "../hooks.ts";
+import type { Injection, InjectionKind } from "../injection.ts";
 import type { Lowering } from "../lowering.ts";
 import type { Removals } from "../removals.ts";
-import type { AddressValue, LanguageValue, View } from "../values.ts";
+import { skbField } from "../skb.ts";
+import { describeValue, type LanguageValue, type View } from "../values.ts";
+import { EthernetView } from "./ethernet.ts";
 import { FlowView } from "./flow.ts";
+import { addressOf, IpView } from "./ip.ts";
 import { OptionsView } from "./options.ts";
 
 /** Where the prologue left the parts of the packet. All are variables, because parsing may start over. */
@@ -29,6 +34,8 @@ export interface ParsedPacket {
   readonly tcpLength: Variable;
   readonly checksum: Checksum;
   readonly removals: Removals;
+  readonly injection: Injection;
+  readonly forwarding: Forwarding;
   /** What the program returns. */
   readonly verdict: Variable;
 }
@@ -68,9 +75,14 @@ export class PacketView implements View {
     this.#packet = packet;
   }
 
-  get(lowering: Lowering, property: string): LanguageValue | undefined {
+  get(lowering: Lowering, property: string, node: ts.Node): LanguageValue | undefined {
     const packet = this.#packet;
     switch (property) {
+      case "mark":
+        this.#skb(lowering, "packet.mark", node);
+        return lowering.integer("u32", lowering.builder.load(4, packet.context, skbField.mark));
+      case "ethernet":
+        return { kind: "view", view: new EthernetView(packet) };
       case "ingress":
       case "egress":
         return { kind: "static", value: hooks[packet.hook].direction === property };
@@ -87,31 +99,67 @@ export class PacketView implements View {
     }
   }
 
-  call(lowering: Lowering, method: string, _args: readonly LanguageValue[], node: ts.Node): LanguageValue | undefined {
-    if (method !== "drop") return undefined;
+  set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
+    if (property !== "mark") return false;
+    if (!lowering.effects) return lowering.fail("selectorEffect", node);
+    const { context } = this.#skb(lowering, "packet.mark", node);
+    lowering.builder.store(4, context, skbField.mark, lowering.coerce(value, "u32", node));
+    lowering.effects.acted();
+    return true;
+  }
+
+  call(
+    lowering: Lowering,
+    method: string,
+    args: readonly LanguageValue[],
+    node: ts.CallExpression,
+  ): LanguageValue | undefined {
+    if (!packetMethods.has(method)) return undefined;
     if (!lowering.effects) return lowering.fail("selectorEffect", node);
     const { builder } = lowering;
-    builder.write(this.#packet.verdict, builder.const(hooks[this.#packet.hook].drop!));
+    const packet = this.#packet;
+    switch (method) {
+      case "drop":
+        builder.write(packet.verdict, builder.const(hooks[packet.hook].drop!));
+        break;
+      case "mirror":
+        this.#skb(lowering, "packet.mirror()", node);
+        packet.forwarding.to(lowering, method, lowering.coerce(args[0], "u32", node));
+        break;
+      case "redirect":
+        packet.forwarding.to(lowering, method, lowering.coerce(args[0], "u32", node));
+        break;
+      default:
+        return this.#inject(lowering, method as InjectionKind, args, node);
+    }
     lowering.effects.acted();
     return { kind: "undefined" };
   }
+
+  #inject(
+    lowering: Lowering,
+    kind: InjectionKind,
+    [option, window]: readonly LanguageValue[],
+    node: ts.CallExpression,
+  ): LanguageValue {
+    const packet = this.#skb(lowering, `packet.${kind}()`, node);
+    if (option?.kind !== "bytes") return lowering.fail("notOption", node, describeValue(option));
+    const shown = kind === "answer" ? lowering.coerce(window, "u16", node) : undefined;
+    return packet.injection.ask(lowering, packet, kind, option.bytes, shown, node);
+  }
+
+  /** The packet, for what only tc can do. */
+  #skb(lowering: Lowering, what: string, node: ts.Node): ParsedPacket {
+    return this.#packet.hook === "xdp" ? lowering.fail("wrongHook", node, what, hooks.xdp.title) : this.#packet;
+  }
 }
+
+const packetMethods: ReadonlySet<string> = new Set(["drop", "redirect", "mirror", "insert", "duplicate", "answer"]);
 
 function frameLength({ builder }: Lowering, packet: ParsedPacket): Value {
   // __sk_buff.len is at 0; XDP has only the two pointers, whose difference the 32-bit context fields give.
   if (packet.hook !== "xdp") return builder.load(4, packet.context, 0);
   return builder.binary("sub", builder.load(4, packet.context, 4), builder.load(4, packet.context, 0));
-}
-
-function addressOf(lowering: Lowering, packet: ParsedPacket, which: "source" | "destination"): AddressValue {
-  const { builder } = lowering;
-  const [v4, v6] = which === "source" ? [12, 8] : [16, 24];
-  return {
-    kind: "loaded",
-    isV4: () => builder.read(packet.isV4),
-    v4: () => builder.load(4, builder.read(packet.ip), v4),
-    half: (half) => builder.load(8, builder.read(packet.ip), v6 + 8 * half),
-  };
 }
 
 function flowOf(lowering: Lowering, packet: ParsedPacket): FlowView {
@@ -131,37 +179,6 @@ function flowOf(lowering: Lowering, packet: ParsedPacket): FlowView {
 function loadField({ builder }: Lowering, packet: ParsedPacket, field: HeaderField): Value {
   const raw = builder.load(field.size, builder.read(packet.tcp), field.offset);
   return field.size === 1 ? raw : builder.swap(field.size === 2 ? 16 : 32, raw);
-}
-
-class IpView implements View {
-  readonly name = "packet.ip";
-  readonly #packet: ParsedPacket;
-  constructor(packet: ParsedPacket) {
-    this.#packet = packet;
-  }
-
-  get(lowering: Lowering, property: string): LanguageValue | undefined {
-    const { builder } = lowering;
-    const isV4 = builder.read(this.#packet.isV4);
-    switch (property) {
-      case "source":
-      case "destination":
-        return { kind: "address", address: addressOf(lowering, this.#packet, property) };
-      case "version":
-        // 4 or 6.
-        return lowering.integer(
-          "u8",
-          builder.binary("sub", builder.const(6), builder.binary("shl", isV4, builder.const(1))),
-        );
-      case "ttl": {
-        // At byte 8 of IPv4, 7 of IPv6.
-        const offset = builder.zeroExtend(builder.binary("add", builder.const(7), isV4));
-        return lowering.integer("u8", builder.load(1, builder.pointerAdd(builder.read(this.#packet.ip), offset), 0));
-      }
-      default:
-        return undefined;
-    }
-  }
 }
 
 class TcpView implements View {

@@ -1,0 +1,307 @@
+/**
+ * What becomes of a request for a segment at the end of a chain (tc). Everything goes by offsets, because each change of the
+ * packet invalidates all pointers into it. Room is made at the tail, so that the TCP header stays where it is: a checksum
+ * that the kernel has still to fill in (CHECKSUM_PARTIAL) is then filled in right.
+ */
+import { helpers, type HelperName } from "../../bpf/helpers.ts";
+import type { Variable } from "../ir/builder.ts";
+import { int32, int64, type Block, type Value } from "../ir/ir.ts";
+import { injectionBuffer, maximumPayload } from "../injection-buffer.ts";
+import { hooks } from "./hooks.ts";
+import type { Lowering } from "./lowering.ts";
+import { ownMark, skbField, swapped } from "./skb.ts";
+import type { ParsedPacket } from "./views/packet.ts";
+
+export type InjectionKind = "insert" | "duplicate" | "answer";
+
+export const maximumOption = 40;
+export const maximumHeader = 60;
+/** NOP NOP timestamps, as most stacks write it at the head of the options (RFC 7323, appendix A); the word as loaded. */
+export const timestamps = { length: 12, head: 0x0a08_0101 } as const;
+
+const fixedHeader = 20;
+const ackFlag = 0x10;
+
+/** The work at the end of a chain: each method is one kind of request. */
+export class Segment {
+  readonly #lowering: Lowering;
+  readonly #packet: ParsedPacket;
+  readonly #exit: Block;
+  readonly #memory: Value;
+  /** Bytes of option, of the TCP header before, of the IP packet before; offset of the TCP header. */
+  readonly #length: Value;
+  readonly #before: Value;
+  readonly #total: Value;
+  readonly #tcpAt: Value;
+  readonly #request: Value;
+
+  constructor(lowering: Lowering, packet: ParsedPacket, memory: Value, request: Value, exit: Block) {
+    const { builder } = lowering;
+    this.#lowering = lowering;
+    this.#packet = packet;
+    this.#exit = exit;
+    this.#request = request;
+    this.#memory = memory;
+    this.#length = this.#bounded(
+      builder.binary("and", builder.binary("lshr", request, builder.const(8)), builder.const(0xff)),
+      4,
+      maximumOption,
+    );
+    this.#before = this.#bounded(builder.read(packet.tcpLength), fixedHeader, maximumHeader);
+    this.#total = builder.read(packet.totalLength);
+    this.#tcpAt = builder.binary("add", builder.read(packet.ipOffset), builder.read(packet.ipLength));
+    this.#must("skbLoadBytes", this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
+  }
+
+  /** A 32-bit value the verifier is to know as within bounds. */
+  #bounded(value: Value, least: number, most: number): Value {
+    const { builder } = this.#lowering;
+    const [notSmall, fine] = [builder.block(), builder.block()];
+    builder.branch("uge", value, builder.const(least), notSmall, this.#exit);
+    this.#lowering.enter(notSmall);
+    builder.branch("ule", value, builder.const(most), fine, this.#exit);
+    this.#lowering.enter(fine);
+    return value;
+  }
+
+  #at(offset: number): Value {
+    const { builder } = this.#lowering;
+    return offset === 0 ? this.#memory : builder.pointerAdd(this.#memory, builder.const(offset, 64));
+  }
+
+  /** Calls a packet helper with 32-bit arguments widened; its result. */
+  #call(helper: HelperName, ...args: readonly Value[]): Value {
+    const { builder } = this.#lowering;
+    const wide = args.map((arg) => (arg.type === int32 ? builder.zeroExtend(arg) : arg));
+    const effects = helpers[helper].invalidatesPackets ? "packet" : "memory";
+    return builder.call(helpers[helper].number, [this.#packet.context, ...wide], int64, effects);
+  }
+
+  /** The same, giving up when it fails: the packet then passes as it is. */
+  #must(helper: HelperName, ...args: readonly Value[]): void {
+    const { builder } = this.#lowering;
+    const result = this.#call(helper, ...args);
+    const fine = builder.block();
+    builder.branch("eq", result, builder.const(0, 64), fine, this.#exit);
+    this.#lowering.enter(fine);
+  }
+
+  #resize(total: Value): void {
+    const { builder } = this.#lowering;
+    const length = builder.binary("add", builder.read(this.#packet.ipOffset), total);
+    this.#must("skbChangeTail", length, builder.const(0));
+  }
+
+  #store(offset: Value, from: Value, length: Value): void {
+    this.#call("skbStoreBytes", offset, from, length, this.#lowering.builder.const(0));
+  }
+
+  /** Brings the lengths in the IP header and in the checksum's pseudo-header from one TCP segment's to another's. */
+  #setLength(before: Value, after: Value): void {
+    const { builder } = this.#lowering;
+    const ipLength = builder.read(this.#packet.ipLength);
+    const ipAt = builder.read(this.#packet.ipOffset);
+    const [v4, v6, exit] = builder.blocks(3);
+    builder.branch("ne", builder.read(this.#packet.isV4), builder.const(0), v4, v6);
+    this.#lowering.enter(v4);
+    const [from, to] = [before, after].map((length) =>
+      swapped(this.#lowering, builder.binary("add", ipLength, length)),
+    );
+    builder.store(2, this.#memory, injectionBuffer.length, to);
+    this.#store(builder.binary("add", ipAt, builder.const(2)), this.#at(injectionBuffer.length), builder.const(2));
+    this.#call("l3CsumReplace", builder.binary("add", ipAt, builder.const(10)), from, to, builder.const(2));
+    builder.jump(exit);
+    this.#lowering.enter(v6);
+    const extensions = builder.binary("sub", ipLength, builder.const(40));
+    builder.store(
+      2,
+      this.#memory,
+      injectionBuffer.length,
+      swapped(this.#lowering, builder.binary("add", extensions, after)),
+    );
+    this.#store(builder.binary("add", ipAt, builder.const(4)), this.#at(injectionBuffer.length), builder.const(2));
+    builder.jump(exit);
+    this.#lowering.enter(exit);
+    const pseudoHeader = 0x10 | 2;
+    const [wireBefore, wireAfter] = [before, after].map((length) => swapped(this.#lowering, length));
+    this.#call("l4CsumReplace", this.#checksumAt(), wireBefore, wireAfter, builder.const(pseudoHeader));
+  }
+
+  #checksumAt(): Value {
+    const { builder } = this.#lowering;
+    return builder.binary("add", this.#tcpAt, builder.const(16));
+  }
+
+  /** The segment's checksum learns of a difference that csum_diff found. */
+  #addDifference(difference: Value): void {
+    const { builder } = this.#lowering;
+    const none = builder.const(0, 64);
+    this.#call("l4CsumReplace", this.#checksumAt(), none, difference, none);
+  }
+
+  #difference(from: Value, fromLength: Value, to: Value, toLength: Value, seed: Value): Value {
+    const { builder } = this.#lowering;
+    const wide = [from, fromLength, to, toLength, seed].map((arg) =>
+      arg.type === int32 ? builder.zeroExtend(arg) : arg,
+    );
+    return builder.call(helpers.csumDiff.number, wide, int64, "memory");
+  }
+
+  insert(): void {
+    const { builder } = this.#lowering;
+    const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
+    const payload = builder.binary("sub", segment, this.#before);
+    const end = builder.binary("add", this.#tcpAt, this.#before);
+    this.#ifAny(payload, (bytes) => this.#must("skbLoadBytes", end, this.#at(injectionBuffer.payload), bytes));
+    this.#resize(builder.binary("add", this.#total, this.#length));
+    const behind = builder.binary("add", end, this.#length);
+    this.#ifAny(payload, (bytes) => this.#store(behind, this.#at(injectionBuffer.payload), bytes));
+    // In front of the others: what follows an end of the option list would not be read.
+    const options = builder.binary("add", this.#tcpAt, builder.const(fixedHeader));
+    this.#store(options, this.#at(injectionBuffer.option), this.#length);
+    const others = builder.binary("sub", this.#before, builder.const(fixedHeader));
+    this.#ifAny(others, (bytes) =>
+      this.#store(builder.binary("add", options, this.#length), this.#at(injectionBuffer.before + fixedHeader), bytes),
+    );
+    // The header's length in words is the upper half of byte 12.
+    const words = builder.load(2, this.#memory, injectionBuffer.before + 12);
+    const more = builder.binary("add", words, builder.binary("shl", this.#length, builder.const(2)));
+    builder.store(2, this.#memory, injectionBuffer.before + 12, more);
+    const wordsAt = builder.binary("add", this.#tcpAt, builder.const(12));
+    this.#store(wordsAt, this.#at(injectionBuffer.before + 12), builder.const(2));
+    const seed = builder.binary("add", more, builder.binary("xor", words, builder.const(0xffff)));
+    const none = builder.const(0, 64);
+    this.#addDifference(this.#difference(none, none, this.#at(injectionBuffer.option), this.#length, seed));
+    this.#setLength(segment, builder.binary("add", segment, this.#length));
+  }
+
+  /** Only where there is payload: helpers take no empty memory. */
+  #ifAny(payload: Value, action: (bytes: Value) => void): void {
+    const { builder } = this.#lowering;
+    const [some, exit] = [builder.block(), builder.block()];
+    builder.branch("ne", payload, builder.const(0), some, exit);
+    this.#lowering.enter(some);
+    // The same number, of which the verifier knows that it is not 0: it does not learn that from a comparison.
+    const less = builder.binary("and", builder.binary("sub", payload, builder.const(1)), builder.const(0x3fff));
+    const bytes = builder.binary("add", less, builder.const(1));
+    const small = builder.block();
+    builder.branch("ule", bytes, builder.const(maximumPayload), small, this.#exit);
+    this.#lowering.enter(small);
+    action(bytes);
+    builder.jump(exit);
+    this.#lowering.enter(exit);
+  }
+
+  /** Sends a pure ACK with the option ahead of the packet, which then is as before. */
+  duplicate(): void {
+    const { builder } = this.#lowering;
+    const { context, hook } = this.#packet;
+    const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
+    const length = this.#become("duplicate");
+    const mark = builder.load(4, context, skbField.mark);
+    builder.store(4, context, skbField.mark, builder.const(ownMark));
+    const intoStack = builder.const(hooks[hook].direction === "ingress" ? 1 : 0);
+    this.#call("cloneRedirect", builder.load(4, context, skbField.ifindex), intoStack);
+    builder.store(4, context, skbField.mark, mark);
+    this.#resize(this.#total);
+    this.#setLength(length, segment);
+    this.#store(this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
+  }
+
+  /** The packet becomes a pure ACK with the option and goes back to where it came from. */
+  answer(): void {
+    const { builder } = this.#lowering;
+    const { context } = this.#packet;
+    this.#become("answer");
+    this.#swap(builder.const(0), 6);
+    const ipAt = builder.read(this.#packet.ipOffset);
+    const [v4, v6, exit] = builder.blocks(3);
+    builder.branch("ne", builder.read(this.#packet.isV4), builder.const(0), v4, v6);
+    this.#lowering.enter(v4);
+    this.#swap(builder.binary("add", ipAt, builder.const(12)), 4);
+    builder.jump(exit);
+    this.#lowering.enter(v6);
+    this.#swap(builder.binary("add", ipAt, builder.const(8)), 16);
+    builder.jump(exit);
+    this.#lowering.enter(exit);
+    builder.store(4, context, skbField.mark, builder.const(ownMark));
+    const back = [builder.zeroExtend(builder.load(4, context, skbField.ifindex)), builder.const(0, 64)];
+    builder.return(builder.truncate(builder.call(helpers.redirect.number, back, int64, "memory")));
+  }
+
+  /** Exchanges two fields of `size` bytes that follow one another: no checksum changes by that. */
+  #swap(at: Value, size: number): void {
+    const { builder } = this.#lowering;
+    const length = builder.const(size);
+    const { addresses } = injectionBuffer;
+    this.#must("skbLoadBytes", at, this.#at(addresses), builder.const(2 * size));
+    this.#store(at, this.#at(addresses + size), length);
+    this.#store(builder.binary("add", at, length), this.#at(addresses), length);
+  }
+
+  /**
+   * Makes the packet a pure ACK with its timestamps, if it has any, and the option; the way back for an answer: ports and
+   * timestamps change sides, and what was acknowledged is the next to send.
+   * @returns bytes of the new TCP segment
+   */
+  #become(kind: "duplicate" | "answer"): Value {
+    const { builder } = this.#lowering;
+    const { before } = injectionBuffer;
+    const answers = kind === "answer";
+    // Where the new header begins in the buffer: it ends where the option's bytes begin.
+    const start: Variable = { name: "start", type: int64 };
+    const [long, present, chosen] = builder.blocks(3);
+    builder.write(start, builder.const(timestamps.length, 64));
+    builder.branch("uge", this.#before, builder.const(fixedHeader + timestamps.length), long, chosen);
+    this.#lowering.enter(long);
+    const head = builder.load(4, this.#memory, before + fixedHeader);
+    builder.branch("eq", head, builder.const(timestamps.head), present, chosen);
+    this.#lowering.enter(present);
+    const [value, echo] = answers ? [8, 4] : [4, 8];
+    for (const [to, from] of [
+      [0, 0],
+      [4, value],
+      [8, echo],
+    ]) {
+      const word = builder.load(4, this.#memory, before + fixedHeader + from);
+      builder.store(4, this.#memory, fixedHeader + to, word);
+    }
+    builder.write(start, builder.const(0, 64));
+    builder.jump(chosen);
+    this.#lowering.enter(chosen);
+
+    const header = builder.pointerAdd(this.#memory, builder.read(start));
+    const taken = builder.truncate(
+      builder.binary("sub", builder.const(injectionBuffer.option, 64), builder.read(start)),
+    );
+    const length = builder.binary("add", taken, this.#length);
+    const copy = (size: 2 | 4, to: number, from: number): void =>
+      builder.store(size, header, to, builder.load(size, this.#memory, before + from));
+    const [sourcePort, destinationPort] = answers ? [2, 0] : [0, 2];
+    copy(2, 0, sourcePort);
+    copy(2, 2, destinationPort);
+    const [sequence, acknowledgment] = answers ? [8, 4] : [4, 8];
+    copy(4, 4, sequence);
+    copy(4, 8, acknowledgment);
+    builder.store(1, header, 12, builder.binary("shl", length, builder.const(2)));
+    builder.store(1, header, 13, builder.const(ackFlag));
+    if (answers) {
+      const window = builder.binary("lshr", this.#request, builder.const(16));
+      builder.store(2, header, 14, swapped(this.#lowering, window));
+    } else {
+      copy(2, 14, 14);
+    }
+    // The checksum field itself takes no part: both headers show the same.
+    copy(2, 16, 16);
+    builder.store(2, header, 18, builder.const(0));
+
+    const none = builder.const(0, 64);
+    const difference = this.#difference(this.#at(before), this.#before, header, length, none);
+    const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
+    this.#resize(builder.binary("add", builder.read(this.#packet.ipLength), length));
+    this.#store(this.#tcpAt, header, length);
+    this.#addDifference(difference);
+    this.#setLength(segment, length);
+    return length;
+  }
+}
