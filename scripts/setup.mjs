@@ -3,6 +3,7 @@
  * step is skipped when there is nothing to do. Speaks on stderr only, so that what runs next owns stdout.
  *
  *   --packages   npm packages only
+ *   --tests      also the tools that only tests call
  *   --quiet      say nothing unless something fails
  */
 import { spawnSync } from "node:child_process";
@@ -12,10 +13,10 @@ import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const known = ["--packages", "--quiet"];
+const known = ["--packages", "--tests", "--quiet"];
 const options = new Set(process.argv.slice(2));
 for (const option of options) {
-  if (!known.includes(option)) fail(`Cannot set up: no option ${option}; there are ${known.join(" and ")}`, 2);
+  if (!known.includes(option)) fail(`Cannot set up: no option ${option}; there are ${known.join(", ")}`, 2);
 }
 
 /** Executables the lab calls, and the Debian package each comes from. */
@@ -26,6 +27,8 @@ const tools = {
   iptables: "iptables",
   ethtool: "ethtool",
   ping: "iputils-ping",
+  // Loads the object files that `emptcp build` writes, as their users will.
+  ...(options.has("--tests") && { bpftool: "bpftool" }),
 };
 /** A user's PATH may lack the folders where Debian keeps administrators' tools. */
 const searchPath = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter(Boolean);

@@ -2,6 +2,7 @@
 /** The `emptcp` command. Exit codes: 0 done, 1 failed, 2 wrong use. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { addBuild } from "./commands/build.ts";
 import { addChain } from "./commands/chain.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -35,6 +36,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to e
 
 addDoctor(program);
 addChain(program);
+addBuild(program);
 addLab(program);
 addDemo(program);
 

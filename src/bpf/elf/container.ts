@@ -129,7 +129,11 @@ export function writeContainer(
         : { name, type, flags, bytes, info, link: 0, entry: 0 },
     ),
     {
-      ...{ name: ".symtab", type: SectionType.symbols, flags: 0, entry: SYMBOL_SIZE, link: table + 1 },
+      name: ".symtab",
+      type: SectionType.symbols,
+      flags: 0,
+      entry: SYMBOL_SIZE,
+      link: table + 1,
       // The number of the first symbol that is not local.
       info: 1,
       bytes: join([new Uint8Array(SYMBOL_SIZE), ...symbolBytes]),

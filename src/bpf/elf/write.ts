@@ -80,10 +80,8 @@ export function writeElf(object: ObjectSpec): Uint8Array {
     const codes = programs.map(({ spec }) => encodeProgram(spec, fields));
     const code = add(name, join(codes), SectionFlag.allocate | SectionFlag.execute);
     programs.forEach((program, i) => {
-      symbols.push({
-        ...{ name: program.name, type: SymbolType.function, section: code },
-        ...{ value: program.start, size: codes[i].length },
-      });
+      const place = { section: code, value: program.start, size: codes[i].length };
+      symbols.push({ name: program.name, type: SymbolType.function, ...place });
     });
     const relocations = programs.flatMap((program) => relocationsOf(program, symbolNumbers));
     if (relocations.length > 0) add(`.rel${name}`, join(relocations), 0, SectionType.relocations, code);
