@@ -39,6 +39,8 @@ export interface MapSpec {
   readonly maxEntries: number;
   /** BPF_F_* flags. */
   readonly flags?: number;
+  /** Where in the value a `struct bpf_spin_lock` is: such a map gets BTF that says so. */
+  readonly spinLockAt?: number;
   /** Entries written right after creation. */
   readonly contents?: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[];
 }

@@ -19,7 +19,7 @@ function cpu(values: Readonly<Record<string, number>>): Uint8Array {
         ? `matched${slot.selector}`
         : slot.kind === "seen" || slot.kind === "lost" || slot.kind === "unused"
           ? slot.kind
-          : `${slot.kind}${slot.actor}${"reason" in slot ? slot.reason : ""}`;
+          : `${slot.kind}${"actor" in slot ? slot.actor : ""}${"reason" in slot ? slot.reason : ""}`;
     return BigInt(values[key] ?? 0);
   });
   return new Uint8Array(BigUint64Array.from(words).buffer);

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import type { Hook } from "../compiler/index.ts";
 // Not through the index: managing chains needs no compiler, and loading one takes longer than what is asked.
-import { parametersMap, countersMap } from "../compiler/layout.ts";
+import { parametersMap, countersMap, type StateSlot } from "../compiler/layout.ts";
 import {
   netnsInode,
   netnsPath,
@@ -16,7 +16,8 @@ import {
 import { arrangeCounters, type ChainCounters } from "./counters.ts";
 import type { ChainDescription } from "./description.ts";
 import { ParameterError, readWord, showWord, type InputRecord } from "./inputs.ts";
-import { readFields, readFlows, type FlowRecord } from "./state.ts";
+import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
+import { readState, type ChainState, type FlowRecord, type StateContents, type TableRecord } from "./state.ts";
 import { chainDirectory, chainNames, NoSuchChainError, readDescription, removeAbandoned, removePins } from "./store.ts";
 
 const firstKey = new Uint8Array(4);
@@ -43,16 +44,18 @@ export class RunningChain {
   /** The actors' parameters now, as a person would write them. */
   params(): Readonly<Record<string, string>>[] {
     const { layout, actors } = this.description;
-    if (layout.parameters.length === 0) return actors.map(() => ({}));
+    const fromMembers = actors.map((_, index) => memberParameters(layout, index));
+    if (layout.parameters.length === 0) return fromMembers;
     const words = this.#withMap(parametersMap, (map) => map.lookup(firstKey)!);
     const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
-    return actors.map((_, index) =>
-      Object.fromEntries(
+    return actors.map((_, index) => ({
+      ...Object.fromEntries(
         layout.parameters
           .filter(({ actor }) => actor === index)
           .map(({ name, type, offset }) => [name, showWord(type, view.getBigUint64(offset, true))]),
       ),
-    );
+      ...fromMembers[index],
+    }));
   }
 
   /**
@@ -75,6 +78,11 @@ export class RunningChain {
       const slots = layout.parameters.filter((slot) => slot.actor === index);
       return Object.entries(inputs).map(([parameter, input]) => {
         const slot = slots.find((one) => one.name === parameter);
+        const fromMember = memberParameters(layout, index)[parameter];
+        if (fromMember !== undefined)
+          throw new ParameterError(
+            `Cannot set ${name}.${parameter}: it is ${fromMember}, which each member has; change the members of ${fromMember.split(".")[0]}`,
+          );
         if (!slot || input === undefined)
           throw new ParameterError(
             `Cannot set ${name}.${parameter}: ${name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
@@ -94,16 +102,47 @@ export class RunningChain {
     });
   }
 
+  /** The members of one of the chain's sets; of the only one, unless named. @throws ParameterError */
+  members(set?: string): RunningMembers {
+    const slot = findSet(this.description, set);
+    return new RunningMembers(slot, {
+      withMap: (use) => this.#withMap(slot.map, use),
+      changing: (change, takesAway) =>
+        this.#inNamespace(() => {
+          // What an actor did to a socket is taken back while the chain still finds it.
+          if (takesAway) this.#iterate("iter_tcp_release");
+          change();
+          this.#iterate("iter_tcp");
+        }),
+    });
+  }
+
   /** The records of an actor's state map by flow; by default the one called `flows` of the first actor that has one. */
   flows(actor?: string | number, name = "flows"): FlowRecord[] {
-    const slot = this.#stateSlot(actor, name, "flows");
-    return this.#withMap(slot.map, (map) => readFlows(map, slot));
+    return this.#read(actor, name, "flows");
   }
 
   /** An actor's shared record. */
   shared(actor: string | number, name: string): Readonly<Record<string, number>> {
-    const slot = this.#stateSlot(actor, name, "shared");
-    return this.#withMap(slot.map, (map) => readFields(map.lookup(firstKey)!, slot));
+    return this.#read(actor, name, "shared");
+  }
+
+  /** The records of an actor's table by key; by default of the first policy that has one of that name. */
+  table(actor: string | number | undefined, name: string): TableRecord[] {
+    return this.#read(actor, name, "table");
+  }
+
+  /** An actor's per-CPU record, summed over the CPUs. */
+  perCpu(actor: string | number | undefined, name: string): Readonly<Record<string, number>> {
+    return this.#read(actor, name, "perCpu");
+  }
+
+  /** All state that the chain keeps in maps, decoded. */
+  state(): ChainState[] {
+    const { layout } = this.description;
+    return layout.state
+      .filter(({ kind }) => kind !== "perPacket")
+      .map((slot) => ({ slot, ...this.#withMap(slot.map, (map) => readState(map, slot)) }));
   }
 
   /** Takes the chain off its hooks and forgets it. Sockets that it limited are free again. */
@@ -172,13 +211,22 @@ export class RunningChain {
     throw new ParameterError(`Cannot find actor ${actor} of chain ${this.name}: ${problem} (${names})`);
   }
 
-  #stateSlot(actor: string | number | undefined, name: string, kind: "flows" | "shared") {
+  #stateSlot(actor: string | number | undefined, name: string, kind: StateSlot["kind"]) {
     const index = actor === undefined ? undefined : this.#actorIndex(actor);
     const slot = this.description.layout.state.find(
-      (one) => one.name === name && one.kind === kind && (index === undefined || one.actor === index),
+      ({ owners, kind: has }) =>
+        has === kind &&
+        owners.some(
+          (owner) => owner.name === name && (index === undefined || (owner.kind === "actor" && owner.index === index)),
+        ),
     );
     if (!slot) throw new ParameterError(`Cannot find state ${name} in chain ${this.name}: no such actor keeps it`);
     return slot;
+  }
+
+  #read<K extends keyof StateContents>(actor: string | number | undefined, name: string, kind: K) {
+    const slot = this.#stateSlot(actor, name, kind);
+    return this.#withMap(slot.map, (map) => readState(map, slot)[kind]!) as Required<StateContents>[K];
   }
 
   #withMap<T>(name: string, use: (map: KernelMap) => T): T {

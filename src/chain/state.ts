@@ -1,5 +1,5 @@
 /** A policy's state maps, decoded; and what the kernel knows of connections that are older than a chain. */
-import { integerSizes } from "../policy/index.ts";
+import { integerSizes, type IntegerName } from "../policy/index.ts";
 import type { KernelFact } from "../policy/index.ts";
 import type { StateSlot } from "../compiler/index.ts";
 import {
@@ -27,16 +27,59 @@ function mappedAddress(text: string): Uint8Array {
   return bytes.length === 16 ? bytes : Uint8Array.of(...mappedPrefix, ...bytes);
 }
 
-/** Fields of a record, as numbers (exact up to 2^53). */
+/** Integer fields of a record, as numbers (exact up to 2^53). */
 export function readFields(record: Uint8Array, slot: StateSlot): Record<string, number> {
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
   return Object.fromEntries(
-    slot.fields.map(({ name, type, offset }) => {
-      let value = 0n;
-      for (let i = integerSizes[type] - 1; i >= 0; i--) value = (value << 8n) | BigInt(view.getUint8(offset + i));
-      return [name, Number(type.startsWith("i") ? BigInt.asIntN(8 * integerSizes[type], value) : value)];
-    }),
+    slot.fields.flatMap(({ name, type, offset }) =>
+      typeof type === "object" ? [] : [[name, Number(readInteger(view, type, offset))]],
+    ),
   );
+}
+
+/** Raw byte fields of a record. */
+export function readBytes(record: Uint8Array, slot: StateSlot): Record<string, Uint8Array> {
+  return Object.fromEntries(
+    slot.fields.flatMap(({ name, type, offset }) =>
+      typeof type === "object" ? [[name, record.slice(offset, offset + type.bytes)]] : [],
+    ),
+  );
+}
+
+/** The sum of the CPUs' records, field by field; raw bytes are the first CPU's. */
+export function sumRecords(records: readonly Uint8Array[], slot: StateSlot): Uint8Array {
+  const sum = records[0].slice();
+  for (const { type, offset } of slot.fields) {
+    if (typeof type === "object") continue;
+    const total = records.reduce((all, record) => all + readInteger(viewOf(record), type, offset), 0n);
+    writeInteger(sum, type, offset, total);
+  }
+  return sum;
+}
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+function readInteger(view: DataView, type: IntegerName, offset: number): bigint {
+  let value = 0n;
+  for (let i = integerSizes[type] - 1; i >= 0; i--) value = (value << 8n) | BigInt(view.getUint8(offset + i));
+  return type.startsWith("i") ? BigInt.asIntN(8 * integerSizes[type], value) : value;
+}
+
+function writeInteger(record: Uint8Array, type: IntegerName, offset: number, value: bigint): void {
+  for (let i = 0; i < integerSizes[type]; i++) record[offset + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+}
+
+/** Records of a table by their key. */
+export interface TableRecord {
+  readonly key: number;
+  readonly fields: Readonly<Record<string, number>>;
+}
+
+export function readTable(map: KernelMap, slot: StateSlot): TableRecord[] {
+  return map.entries().map(({ key, value }) => ({
+    key: Number(readInteger(viewOf(key), slot.key!, 0)),
+    fields: readFields(value, slot),
+  }));
 }
 
 export function readFlows(map: KernelMap, slot: StateSlot): FlowRecord[] {
@@ -52,10 +95,42 @@ export function readFlows(map: KernelMap, slot: StateSlot): FlowRecord[] {
   });
 }
 
+/** What a state's map holds; one of the four, as its kind says. */
+export interface StateContents {
+  readonly flows?: FlowRecord[];
+  readonly table?: TableRecord[];
+  readonly shared?: Readonly<Record<string, number>>;
+  /** Summed over the CPUs. */
+  readonly perCpu?: Readonly<Record<string, number>>;
+}
+
+export interface ChainState extends StateContents {
+  readonly slot: StateSlot;
+}
+
+const onlyKey = new Uint8Array(4);
+
+export function readState(map: KernelMap, slot: StateSlot): StateContents {
+  switch (slot.kind) {
+    case "flows":
+      return { flows: readFlows(map, slot) };
+    case "table":
+      return { table: readTable(map, slot) };
+    case "shared":
+      return { shared: readFields(map.lookup(onlyKey)!, slot) };
+    case "perCpu":
+      return { perCpu: readFields(sumRecords(map.lookupPerCpu(onlyKey)!, slot), slot) };
+    case "perPacket":
+      return {};
+  }
+}
+
 const facts: Readonly<Record<KernelFact, (socket: TcpSocket) => number>> = {
   rttUs: ({ tcp }) => tcp!.rttUs,
   windowScale: ({ tcp }) => tcp!.sndWscale,
   present: () => 1,
+  tokenLocal: ({ mptcp }) => mptcp?.tokenLocal ?? 0,
+  tokenRemote: ({ mptcp }) => mptcp?.tokenRemote ?? 0,
 };
 
 /** Fills the seeded fields of state maps for the connections that run now. */
@@ -84,8 +159,7 @@ function seedRecord(slot: StateSlot, socket: TcpSocket): Uint8Array {
   const record = new Uint8Array(slot.size);
   for (const [name, fact] of Object.entries(slot.seeds)) {
     const { offset, type } = slot.fields.find((field) => field.name === name)!;
-    let value = BigInt(Math.trunc(facts[fact](socket)));
-    for (let i = 0; i < integerSizes[type]; i++, value >>= 8n) record[offset + i] = Number(value & 0xffn);
+    if (typeof type !== "object") writeInteger(record, type, offset, BigInt(Math.trunc(facts[fact](socket))));
   }
   return record;
 }

@@ -3,6 +3,7 @@ import type { Instruction, SourcePosition } from "../bpf/instruction.ts";
 import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
 import { emit, optimise, ProgramTooLargeError, StackTooLargeError } from "./backend/index.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
+import { eventsOf } from "./frontend/events.ts";
 import { fuse, reasonsOf, selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
 import { hooks, isPacketHook, type Hook } from "./frontend/hooks.ts";
 import { carriedMap, carriedSpec } from "./frontend/carried.ts";
@@ -11,7 +12,16 @@ import type { PolicyUse } from "./frontend/members.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
 import { injectionMap, injectionMapSpec } from "./injection-buffer.ts";
 import type { IrFunction } from "./ir/index.ts";
-import { layOut, mapsOf, type ChainLayout, type CounterSlot } from "./layout.ts";
+import {
+  type ChainLayout,
+  type CounterSlot,
+  isOwner,
+  layOut,
+  mapsOf,
+  type MemberParameterSlot,
+  withSets,
+} from "./layout.ts";
+import { setMap, type SetSlot } from "./sets.ts";
 import { numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
 
 export interface ChainSource {
@@ -54,25 +64,33 @@ export function compileChain(
   const uses = [...selectorsOf(source.selector), ...source.actors];
   const program = PolicyProgram.reuse([...new Set(uses.map(({ file }) => file))], reader, previous);
   previous = program;
+  for (const { set, file, policy } of uses)
+    if (set) program.checkFunction(program.findRun(file, policy.kind, policy.name, "member"));
   const runs = uses.map(({ file, policy }) => program.findRun(file, policy.kind, policy.name));
-  for (const run of runs) program.checkFunction(run);
+  const observing = uses
+    .filter(({ policy }) => policy.observes)
+    .map(({ file, policy }) => program.findRun(file, policy.kind, policy.name, "observe"));
+  for (const run of [...observing, ...runs]) program.checkFunction(run);
   const reasons = runs.slice(uses.length - source.actors.length).map((run) => reasonsOf(run, program));
-  const layout = layOut(
-    uses.length - source.actors.length,
+  const places = layOut(
+    uses.slice(0, uses.length - source.actors.length).map(({ policy }) => policy),
     source.actors.map(({ policy }) => policy),
     reasons,
+    eventsOf([...observing, ...runs], program),
     source.counters,
     mode === "linked",
   );
+  const layout = withSets(places, setsOf(uses), memberParametersOf(source.actors));
   const parts = linkedParts(source);
   const maps: Record<string, MapSpec> = {
     ...mapsOf(layout),
+    ...setMaps(uses),
     [injectionMap]: injectionMapSpec,
     ...(mode === "linked" && linkMaps(source, layout, targets, parts.length)),
   };
   // Where to look when the stack does not suffice: the actor whose records are largest.
   const recordSize = (actor: number): number =>
-    layout.state.reduce((sum, slot) => (slot.actor === actor ? sum + slot.size : sum), 0);
+    layout.state.reduce((sum, slot) => (isOwner(slot, "actor", actor) ? sum + slot.size : sum), 0);
   const byRecordSize = source.actors.map((_, actor) => actor).sort((a, b) => recordSize(b) - recordSize(a));
   const largest = runs[uses.length - source.actors.length + (byRecordSize[0] ?? -1)] ?? runs[0];
   const build = (name: string, hook: Hook, ir: IrFunction): ProgramSpec => {
@@ -102,6 +120,24 @@ export function compileChain(
   // Only few chains make segments of their own, and the buffer is not small.
   if (!Object.values(programs).some(({ maps }) => injectionMap in maps)) delete maps[injectionMap];
   return { layout, maps, programs, programArrays };
+}
+
+/** Sets with what they start with. */
+function setMaps(uses: readonly PolicyUse[]): Record<string, MapSpec> {
+  return Object.fromEntries(
+    uses.flatMap(({ set, members = [] }) => (set ? [[set.map, { ...setMap(set), contents: members }]] : [])),
+  );
+}
+
+/** The sets of a chain; one that several selectors name is one. */
+function setsOf(uses: readonly PolicyUse[]): SetSlot[] {
+  return [...new Map(uses.flatMap(({ set }) => (set ? [[set.name, set] as const] : []))).values()];
+}
+
+function memberParametersOf(actors: readonly PolicyUse[]): MemberParameterSlot[] {
+  return actors.flatMap(({ fromMember = {} }, actor) =>
+    Object.entries(fromMember).map(([name, { selector, field }]) => ({ actor, name, set: selector.set!.name, field })),
+  );
 }
 
 /** The programs of a linked chain in the order of its program arrays. Actors on sockets have none there. */

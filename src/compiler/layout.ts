@@ -2,14 +2,15 @@
  * How a chain's shared memory is laid out, so that programs of several hooks and whoever reads the maps agree: parameters
  * in one array map, counters in one per-CPU array map, each policy's state in maps of its own.
  */
-import { integerSizes, type IntegerName } from "../policy/types.ts";
 import type { ParameterType } from "../policy/types.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { StateType } from "../policy/state.ts";
 import type { MapSpec } from "../bpf/spec.ts";
+import { eventsMap, eventsSize, layOutEvent, type DeclaredEvent, type EventSlot } from "./event-layout.ts";
+import { setMap, type SetSlot } from "./sets.ts";
+import { layOutState, stateMap, type StateSlot } from "./state-layout.ts";
 
-/** Bytes of a flow's key: local and remote address (16 each, IPv4 mapped), local and remote port (host order), 4 zero bytes. */
-export const flowKeySize = 40;
+export * from "./event-layout.ts";
+export * from "./state-layout.ts";
 
 /** Names of the maps every chain has, as programs refer to them. */
 export const parametersMap = "params";
@@ -31,49 +32,48 @@ export type CounterSlot =
   | { readonly kind: "matched"; readonly selector: number }
   | { readonly kind: "acted"; readonly actor: number }
   | { readonly kind: "cannot"; readonly actor: number; readonly reason: string }
+  /** Events for which the ring buffer had no room; in chains that emit any. */
+  | { readonly kind: "lostEvents" }
+  /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
+  | { readonly kind: "lost" }
   /** Room for counters of later versions of the chain. */
   | { readonly kind: "unused" }
   /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
   | { readonly kind: "lost" };
 
-export interface StateField {
-  readonly name: string;
-  readonly type: IntegerName;
-  readonly offset: number;
-}
-
-export interface StateSlot {
+/** An actor's parameter that comes from the member matched. */
+export interface MemberParameterSlot {
   readonly actor: number;
   readonly name: string;
-  /** The key in a program's maps. */
-  readonly map: string;
-  readonly kind: StateType["kind"];
-  readonly maxEntries: number;
-  /** Bytes of one record. */
-  readonly size: number;
-  readonly fields: readonly StateField[];
-  /** Fields that start with what the kernel knows of a running connection. */
-  readonly seeds: StateType["seeds"];
+  readonly set: string;
+  readonly field: string;
 }
 
 export interface ChainLayout {
   readonly parameters: readonly ParameterSlot[];
   readonly counters: readonly CounterSlot[];
   readonly state: readonly StateSlot[];
+  /** By the number that records of the events map carry. */
+  readonly events: readonly EventSlot[];
+  readonly sets: readonly SetSlot[];
+  /** Parameters that come from the member of a set instead of the parameters map. */
+  readonly memberParameters: readonly MemberParameterSlot[];
 }
 
 /** The counters map has room for a multiple of so many: a chain that grows goes on counting in the same map. */
 const counterRoom = 64;
 
 /**
- * Lays out a chain: `selectors` and `actors` in the order of the chain, `reasons` what each actor may count with `cannot`.
+ * Lays out a chain: `selectors` and `actors` in the order of the chain, `reasons` what each actor may count with `cannot`,
+ * `events` what any of the policies emits.
  * @param given counters that have their place already, from an earlier version of the chain
  * @param linked whether the chain is one of programs, of which one could be missing
  */
 export function layOut(
-  selectors: number,
+  selectors: readonly Policy[],
   actors: readonly Policy[],
   reasons: readonly (readonly string[])[],
+  events: readonly DeclaredEvent[],
   given: readonly CounterSlot[] = [],
   linked = false,
 ): ChainLayout {
@@ -81,19 +81,32 @@ export function layOut(
     Object.entries(actor.params).map(([name, type]) => ({ actor: index, name, type })),
   );
   const counters: CounterSlot[] = [{ kind: "seen" }, ...(linked ? [{ kind: "lost" } as const] : [])];
-  for (let selector = 0; selector < selectors; selector++) counters.push({ kind: "matched", selector });
+  selectors.forEach((_, selector) => counters.push({ kind: "matched", selector }));
   actors.forEach((_, actor) => {
     counters.push({ kind: "acted", actor });
     for (const reason of reasons[actor]) counters.push({ kind: "cannot", actor, reason });
   });
-  const state = actors.flatMap((actor, index) =>
-    Object.entries(actor.state).map(([name, type]) => stateSlot(index, name, type)),
-  );
+  if (events.length > 0) counters.push({ kind: "lostEvents" });
   return {
     parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })),
     counters: placeCounters(counters, given),
-    state,
+    state: layOutState(selectors, actors),
+    events: events.map(layOutEvent),
+    sets: [],
+    memberParameters: [],
   };
+}
+
+/** The layout of a chain with sets: parameters that their members bring along have no place in the parameters map. */
+export function withSets(
+  layout: ChainLayout,
+  sets: readonly SetSlot[],
+  memberParameters: readonly MemberParameterSlot[],
+): ChainLayout {
+  const parameters = layout.parameters.filter(
+    ({ actor, name }) => !memberParameters.some((slot) => slot.actor === actor && slot.name === name),
+  );
+  return { ...layout, parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })), sets, memberParameters };
 }
 
 export function sameCounter(a: CounterSlot, b: CounterSlot): boolean {
@@ -115,26 +128,6 @@ function placeCounters(wanted: readonly CounterSlot[], given: readonly CounterSl
   return placed;
 }
 
-function stateSlot(actor: number, name: string, type: StateType): StateSlot {
-  let size = 0;
-  const fields = Object.entries(type.fields).map(([field, integer]): StateField => {
-    const bytes = integerSizes[integer];
-    const offset = Math.ceil(size / bytes) * bytes;
-    size = offset + bytes;
-    return { name: field, type: integer, offset };
-  });
-  return {
-    actor,
-    name,
-    map: `state${actor}_${name}`,
-    kind: type.kind,
-    maxEntries: type.maxEntries,
-    size: Math.ceil(size / 8) * 8,
-    fields,
-    seeds: type.seeds,
-  };
-}
-
 /** The maps of a chain. */
 export function mapsOf(layout: ChainLayout): Record<string, MapSpec> {
   const array = { keySize: 4, maxEntries: 1 } as const;
@@ -143,12 +136,12 @@ export function mapsOf(layout: ChainLayout): Record<string, MapSpec> {
   };
   if (layout.parameters.length > 0)
     maps[parametersMap] = { name: "emptcp_params", type: "array", ...array, valueSize: 8 * layout.parameters.length };
+  if (layout.events.length > 0)
+    maps[eventsMap] = { name: "emptcp_events", type: "ringBuffer", keySize: 0, valueSize: 0, maxEntries: eventsSize };
+  for (const slot of layout.sets) maps[slot.map] = setMap(slot);
   for (const slot of layout.state) {
-    const name = `em_${slot.name}`.slice(0, 15);
-    maps[slot.map] =
-      slot.kind === "shared"
-        ? { name, type: "array", ...array, valueSize: slot.size }
-        : { name, type: "lruHash", keySize: flowKeySize, valueSize: slot.size, maxEntries: slot.maxEntries };
+    const spec = stateMap(slot);
+    if (spec) maps[slot.map] = spec;
   }
   return maps;
 }

@@ -1,4 +1,5 @@
 /** The policy language: what `import … from "emptcp/policy"` offers. */
+export * from "./event.ts";
 export * from "./intrinsics.ts";
 export * from "./packet.ts";
 export * from "./policy.ts";

@@ -1,5 +1,5 @@
 /** Functions of the policy language that are no view's method. They exist compiled only. */
-import type { Address, Prefix, u64 } from "./types.ts";
+import type { Address, Prefix, u32, u64 } from "./types.ts";
 
 function compiledOnly(name: string): never {
   throw new Error(`Cannot call ${name}() here: it is part of the policy language and only compiled`);
@@ -36,4 +36,29 @@ export function inPrefix(_address: Address, _prefix: Prefix): boolean {
  */
 export function cannot(_reason: string): void {
   compiledOnly("cannot");
+}
+
+/** Adds to a field of 4 or 8 bytes of a record, atomically: the value before. */
+export function fetchAdd(_field: number, _amount: number): number {
+  return compiledOnly("fetchAdd");
+}
+
+/** Takes the flag of a record of `claimable(…)` state: true for the one caller that got it, of all that try at once. */
+export function claim(_record: { readonly __claimable: true }): boolean {
+  return compiledOnly("claim");
+}
+
+/** Sets the flag of a record of `claimable(…)` state, for one `claim` to take. */
+export function offer(_record: { readonly __claimable: true }): void {
+  compiledOnly("offer");
+}
+
+/** The token of an MPTCP connection by one host's key, as `option.u64` reads it (RFC 8684, section 3.2: SHA-256). */
+export function mptcpToken(_key: u64): u32 {
+  return compiledOnly("mptcpToken");
+}
+
+/** The same of MPTCP version 0 (RFC 6824, section 3.2: SHA-1). */
+export function mptcpTokenV0(_key: u64): u32 {
+  return compiledOnly("mptcpTokenV0");
 }

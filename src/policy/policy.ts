@@ -4,7 +4,7 @@
  */
 import type { Packet, Socket } from "./packet.ts";
 import type { StateType, StateViews } from "./state.ts";
-import type { Inputs, ParameterType, Values } from "./types.ts";
+import type { Address, Inputs, ParameterType, Prefix, Values } from "./types.ts";
 
 export type Parameters = Readonly<Record<string, ParameterType<never, never> | ParameterType>>;
 export type State = Readonly<Record<string, StateType>>;
@@ -17,6 +17,10 @@ export interface Policy<P = Parameters> {
   readonly name: string;
   readonly params: P;
   readonly state: State;
+  /** Whether it looks at every TCP packet, before the selectors. */
+  readonly observes: boolean;
+  /** Whether a selector says what its members are, so that these may be kept in a set. */
+  readonly hasMembers: boolean;
   /** Packets an actor needs to see; the chain is attached accordingly unless told otherwise. */
   readonly direction: "ingress" | "egress" | "both";
   /** The module that defines the policy, as in a stack trace: a path or a file URL. */
@@ -33,11 +37,17 @@ interface Common<P, S> {
   state?: S;
 }
 
+/**
+ * Learns from every TCP packet of the chain's packet hooks, before the selectors are evaluated, whatever they say. A
+ * function that several policies name, of state they share, runs once per packet; it may write to state and emit events.
+ */
+export type Observe<S> = (packet: Packet, state: StateViews<S>) => void;
+
 const namePattern = /^[a-z][a-z0-9_]{0,31}$/;
 
 function definePolicy(
   kind: "selector" | "actor",
-  options: Common<unknown, unknown> & { on?: string; direction?: string },
+  options: Common<unknown, unknown> & { on?: string; direction?: string; observe?: unknown; member?: unknown },
 ): Policy {
   if (!namePattern.test(options.name))
     throw new TypeError(
@@ -49,16 +59,41 @@ function definePolicy(
     name: options.name,
     params: (options.params as Parameters | undefined) ?? {},
     state: (options.state as State | undefined) ?? {},
+    observes: options.observe !== undefined,
+    hasMembers: options.member !== undefined,
     direction: (options.direction as "both" | undefined) ?? "ingress",
     module: callerModule(),
   };
 }
 
-/** Defines a selector: `run` says whether the packet is meant. Its parameters are constants of the compiled chain. */
-export function selector<const P extends Parameters = {}>(options: {
+/**
+ * What tells a selector's members apart: a property for each of its parameters that is a number, an address or (as an
+ * address) a prefix. Words and booleans are constants of a whole set.
+ */
+export type Member<P> = {
+  readonly [K in keyof P as MemberValue<P[K]> extends never ? never : K]: MemberValue<P[K]>;
+};
+type MemberValue<T> =
+  T extends ParameterType<infer V, infer _>
+    ? V extends Prefix
+      ? Address
+      : V extends number | Address
+        ? V
+        : never
+    : never;
+
+/**
+ * Defines a selector: `run` says whether the packet is meant. Its parameters are constants of the compiled chain. It may
+ * write to its state, but not to packets. With `member`, which says what a packet would be in a set of the selector's
+ * members, any number of them cost one look-up.
+ */
+export function selector<const P extends Parameters = {}, const S extends State = {}>(options: {
   name: string;
   params?: P;
-  run(packet: Packet, params: Values<P>): boolean;
+  state?: S;
+  observe?: Observe<S>;
+  run(packet: Packet, params: Values<P>, state: StateViews<S>): boolean;
+  member?(packet: Packet, params: Values<P>, state: StateViews<S>): Member<P> | undefined;
 }): Selector<P> {
   return definePolicy("selector", options) as unknown as Selector<P>;
 }
@@ -69,16 +104,18 @@ export function actor<const P extends Parameters = {}, const S extends State = {
   params?: P;
   state?: S;
   direction?: "ingress" | "egress" | "both";
+  observe?: Observe<S>;
   run(packet: Packet, params: Values<P>, state: StateViews<S>): void;
 }): Actor<P> {
   return definePolicy("actor", options) as unknown as Actor<P>;
 }
 
 /** Defines an actor on this host's subflows: it runs when one is established, at each RTT sample, and when the chain changes. */
-export function socketActor<const P extends Parameters = {}>(options: {
+export function socketActor<const P extends Parameters = {}, const S extends State = {}>(options: {
   name: string;
   params?: P;
-  run(socket: Socket, params: Values<P>): void;
+  state?: S;
+  run(socket: Socket, params: Values<P>, state: StateViews<S>): void;
 }): Actor<P> {
   return definePolicy("actor", { ...options, on: "socket", direction: "egress" }) as unknown as Actor<P>;
 }

@@ -2,6 +2,8 @@
 import type { Command } from "commander";
 import { showSelector } from "../../chain/description.ts";
 import type { FlowRecord } from "../../chain/index.ts";
+import type { StateContents, TableRecord } from "../../chain/state.ts";
+import type { StateOwner } from "../../compiler/layout.ts";
 import { listChains, openChain, type RunningChain } from "../../chain/running.ts";
 import { describePlaces } from "../chain-text.ts";
 import { colours, print, printJson } from "../output.ts";
@@ -59,22 +61,20 @@ function summarize(running: RunningChain) {
   return { name, selector, actors, attachments, netns, submitted, seen, matched };
 }
 
-interface StateTable {
+interface StateTable extends StateContents {
+  /** The policies that use it, ` + ` between them. */
   readonly actor: string;
   readonly name: string;
-  readonly flows?: readonly FlowRecord[];
-  readonly shared?: Readonly<Record<string, number>>;
 }
 
 function inspect(running: RunningChain) {
-  const { name, selector, actors, attachments, netns, submitted, layout } = running.description;
+  const { name, selector, actors, attachments, netns, submitted } = running.description;
   const params = running.params();
-  const state = layout.state.map((slot): StateTable => {
-    const place = slot.actor + 1;
-    const kept = { actor: actors[slot.actor].name, name: slot.name };
-    return slot.kind === "flows"
-      ? { ...kept, flows: running.flows(place, slot.name) }
-      : { ...kept, shared: running.shared(place, slot.name) };
+  const counters = running.counters();
+  const nameOf = ({ kind, index }: StateOwner): string => (kind === "actor" ? actors : counters.selectors)[index].name;
+  const state = running.state().map(({ slot, ...contents }): StateTable => {
+    const users = [...new Set(slot.owners.map(nameOf))].join(" + ");
+    return { actor: users, name: slot.name, ...contents };
   });
   return {
     name,
@@ -86,7 +86,7 @@ function inspect(running: RunningChain) {
       ...actor,
       params: params[i],
     })),
-    counters: running.counters(),
+    counters,
     state,
   };
 }
@@ -141,8 +141,10 @@ function endpoint(address: string, port: number): string {
   return `${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
-function printState({ actor, name, flows, shared }: StateTable): void {
-  if (shared) print(`\n${actor}, ${name}: ${describeFields(shared)}`);
+function printState({ actor, name, flows, table, shared, perCpu }: StateTable): void {
+  const single = shared ?? perCpu;
+  if (single) print(`\n${actor}, ${name}: ${describeFields(single)}`);
+  if (table) printTable(actor, name, table);
   if (!flows) return;
   print(`\n${actor}, ${name}: ${formatCount(flows.length)} ${flows.length === 1 ? "flow" : "flows"}`);
   if (flows.length === 0) return;
@@ -161,4 +163,23 @@ function printState({ actor, name, flows, shared }: StateTable): void {
     ),
   );
   if (flows.length > mostRows) print(`… and ${formatCount(flows.length - mostRows)} more; --json has all of them`);
+}
+
+function printTable(actor: string, name: string, records: readonly TableRecord[]): void {
+  print(`\n${actor}, ${name}: ${formatCount(records.length)} ${records.length === 1 ? "record" : "records"}`);
+  if (records.length === 0) return;
+  print(
+    formatTable<TableRecord>(
+      [
+        { title: "KEY", of: ({ key }) => String(key), align: "right" },
+        ...Object.keys(records[0].fields).map((field) => ({
+          title: field,
+          of: ({ fields }: TableRecord) => String(fields[field]),
+          align: "right" as const,
+        })),
+      ],
+      records.slice(0, mostRows),
+    ),
+  );
+  if (records.length > mostRows) print(`… and ${formatCount(records.length - mostRows)} more; --json has all of them`);
 }

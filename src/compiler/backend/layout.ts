@@ -3,6 +3,7 @@ import type { Instruction } from "../../bpf/instruction.ts";
 import { JumpOp, Source, WIDE_LOAD } from "../../bpf/opcodes.ts";
 import { ProgramTooLargeError } from "./errors.ts";
 import {
+  EXCHANGED,
   EXIT,
   GOTO,
   successorsOf,
@@ -62,9 +63,11 @@ export function layOut(fn: MachineFunction, name: string): Instruction[] {
     at += instruction.opcode === WIDE_LOAD ? 2 : 1;
     const offset = target ? starts.get(target)! - at : instruction.offset;
     if (offset !== (offset << 16) >> 16) throw new ProgramTooLargeError(name, slot);
-    const { opcode, dst, src, imm, wide, reference, position } = instruction;
+    const { imm, wide, reference, position } = instruction;
+    const isExchanged = (instruction.opcode & EXCHANGED) !== 0;
+    const [dst, src] = isExchanged ? [instruction.src, instruction.dst] : [instruction.dst, instruction.src];
     return {
-      opcode,
+      opcode: instruction.opcode & ~EXCHANGED,
       dst,
       src,
       offset,

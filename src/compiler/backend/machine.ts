@@ -4,6 +4,7 @@
  */
 import {
   AluOp,
+  Atomic,
   Control,
   InstructionClass,
   JumpOp,
@@ -61,6 +62,12 @@ const MOVE_IMM_32 = InstructionClass.alu32 | AluOp.mov | Source.imm;
 export const CALL = InstructionClass.jump64 | Control.call;
 export const EXIT = InstructionClass.jump64 | Control.exit;
 export const GOTO = InstructionClass.jump64 | Control.always;
+
+/**
+ * In an opcode: `dst` and `src` are to be exchanged when the instruction is written down. Atomic operations that fetch write
+ * their source; this way they too are two-address operations on `dst`.
+ */
+export const EXCHANGED = 0x100;
 
 type Alu = Exclude<keyof typeof AluOp, "neg" | "end">;
 
@@ -143,6 +150,14 @@ export const machine = {
     offset,
     imm: AluOp.add,
   }),
+  /** Adds `dst` to memory; it becomes the value before. */
+  fetchAdd: (size: 4 | 8, dst: number, base: number, offset: number): MachineInstruction => ({
+    opcode: EXCHANGED | InstructionClass.stx | Mode.atomic | SizeCode[size],
+    dst,
+    src: base,
+    offset,
+    imm: Atomic.add | Atomic.fetch,
+  }),
   call: (helper: number, argumentCount: number): MachineInstruction => ({
     opcode: CALL,
     dst: 0,
@@ -171,6 +186,7 @@ export const machine = {
 export const Effect = { readsDst: 1, readsSrc: 2, writesDst: 4, call: 8, effectful: 16 } as const;
 
 function effectOf(opcode: number): number {
+  if (opcode & EXCHANGED) return Effect.readsDst | Effect.writesDst | Effect.readsSrc | Effect.effectful;
   const bySource = opcode & Source.reg ? Effect.readsSrc : 0;
   switch (opcode & 7) {
     case InstructionClass.alu32:
@@ -196,7 +212,7 @@ function effectOf(opcode: number): number {
 }
 
 /** `Effect` bits by opcode. */
-export const effects: Uint8Array = Uint8Array.from({ length: 256 }, (_, opcode) => effectOf(opcode));
+export const effects: Uint8Array = Uint8Array.from({ length: 2 * EXCHANGED }, (_, opcode) => effectOf(opcode));
 
 /** A plain copy from register to register, which vanishes when both become one. */
 export function isCopy(instruction: MachineInstruction): boolean {

@@ -228,6 +228,12 @@ class Selector {
         this.#push(machine.atomicAdd(op.size, base, offset, this.#use(op.value)));
         return;
       }
+      case "atomicFetchAdd": {
+        const { base, offset } = this.#address(op.base, op.offset);
+        this.#into(this.#register(value), op.value);
+        this.#push(machine.fetchAdd(op.size, this.#register(value), base, offset));
+        return;
+      }
       case "pointerAdd":
         this.#pointerAdd(value, op.base, op.by);
         return;

@@ -6,6 +6,7 @@ import { int64, type Block } from "../ir/ir.ts";
 import { branchInPrefix, branchSame } from "./addresses.ts";
 import { branchOn } from "./conditions.ts";
 import { lowerExpression, materialise } from "./expressions.ts";
+import { lowerEmit } from "./events.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
@@ -16,6 +17,8 @@ type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.C
 const intrinsics: Readonly<Record<string, Intrinsic>> = {
   min: (lowering, [a, b], node) => extreme(lowering, "min", a, b, node),
   max: (lowering, [a, b], node) => extreme(lowering, "max", a, b, node),
+  claim: (lowering, [record], node) => claimed(lowering, "claim", record, node),
+  offer: (lowering, [record], node) => claimed(lowering, "offer", record, node),
   now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
 };
 
@@ -45,6 +48,8 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
     return lowering.fail("notInSubset", node, "Calling the result of an expression");
   const name = lowering.program.languageName(node.expression);
   if (name === "cannot") return lowerCannot(lowering, node);
+  if (name === "emit") return lowerEmit(lowering, node);
+  if (name === "fetchAdd") return lowerFetchAdd(lowering, node);
   if (name && name in integerSizes) {
     const [argument] = node.arguments;
     const value = lowering.convert(lowerExpression(lowering, argument), name as IntegerName, node);
@@ -95,6 +100,28 @@ function lowerMethod(lowering: Lowering, node: ts.CallExpression, callee: ts.Pro
 export function cannotReason(node: ts.CallExpression): string | undefined {
   const [argument] = node.arguments;
   return argument && ts.isStringLiteral(argument) && /^[a-z_]{1,32}$/.test(argument.text) ? argument.text : undefined;
+}
+
+/** The field is a place, not a value: it is not read by itself. */
+function lowerFetchAdd(lowering: Lowering, node: ts.CallExpression): LanguageValue {
+  const [field, amount] = node.arguments;
+  if (!ts.isPropertyAccessExpression(field)) return lowering.fail("notAtomic", field, field.getText());
+  const object = lowerExpression(lowering, field.expression);
+  const value = lowerExpression(lowering, amount);
+  lowering.at(node);
+  const view = object.kind === "view" || object.kind === "nullable" ? object.view : undefined;
+  const before = view?.fetchAdd?.(lowering, field.name.text, value, node);
+  return before ?? lowering.fail("notAtomic", field, field.getText());
+}
+
+function claimed(
+  lowering: Lowering,
+  how: "claim" | "offer",
+  record: LanguageValue | undefined,
+  node: ts.Node,
+): LanguageValue {
+  const view = record?.kind === "view" || record?.kind === "nullable" ? record.view : undefined;
+  return view?.[how]?.(lowering) ?? lowering.fail("notClaimable", node, record ? describeValue(record) : "nothing");
 }
 
 function lowerCannot(lowering: Lowering, node: ts.CallExpression): LanguageValue {

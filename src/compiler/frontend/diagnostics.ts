@@ -101,6 +101,16 @@ const table = {
     "A loop over options inside another one is more than the kernel's verifier follows",
     "Use two loops one after the other: keep what the first one finds in a variable",
   ],
+  memberResult: [
+    "EM1060",
+    "What tells a member of a set apart is not clear here",
+    "End the function with return { field: value, … }, one field for each parameter that is a number or an address",
+  ],
+  noMember: [
+    "EM1061",
+    "With these constants a packet would be several members of the set",
+    "Give the set other constants, or select by a constant",
+  ],
   notOption: [
     "EM1030",
     "An option is needed here, this is $1",
@@ -110,6 +120,33 @@ const table = {
     "EM1031",
     "An option of $1 bytes does not fit into a TCP header",
     "Give kind, length and what follows: 2 to 40 bytes in all",
+  ],
+  eventDeclaration: [
+    "EM1050",
+    "The compiler cannot read the declaration of this event",
+    'Declare it at the top of a module: export const joined = event("joined", { token: u32 }), with integer types',
+  ],
+  eventTwice: [
+    "EM1051",
+    'The chain emits two different events called "$1"',
+    "Give one of them another name, or import the other one",
+  ],
+  eventFlow: ["EM1052", "An event is about a flow", "Write emit(event, packet.flow, { … })"],
+  eventValues: [
+    "EM1053",
+    "An event needs a value for each of its fields, written out",
+    "Write emit(event, packet.flow, { field: value, … })",
+  ],
+  notAtomic: [
+    "EM1054",
+    "$1 cannot be added to atomically",
+    "Use a field of 4 or 8 bytes of a record in flows, table, shared or perCpu state",
+  ],
+  notClaimable: ["EM1055", "$1 has no flag to take", "Declare the state as claimable(flows(…)) or the like"],
+  observeFunction: [
+    "EM1056",
+    "What observe names is not a function that can be compiled",
+    "Write observe(packet, state) { … }, or name a function declared at the top of a module",
   ],
 } as const satisfies Record<string, readonly [code: string, message: string, advice: string]>;
 

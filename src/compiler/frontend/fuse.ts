@@ -13,6 +13,7 @@ import { hooks, isPacketHook, type Hook } from "./hooks.ts";
 import { passOwn } from "./injection.ts";
 import { Lowering } from "./lowering.ts";
 import { Members, type PolicyUse, type Subject } from "./members.ts";
+import { PacketVariables } from "./packet-memory.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
 import { callsMethod } from "./uses.ts";
@@ -93,6 +94,10 @@ class Fusion {
     this.#members.prepare(exit);
     const subject = this.#parse(context, exit);
     this.#members.count({ kind: "seen" });
+    const memory = new PacketVariables(lowering, this.#input.layout.state);
+    lowering.packetMemory = memory;
+    const { selector, actors } = this.#input;
+    if (subject.kind === "packet") this.#members.observe(selectorsOf(selector), actors, subject.packet);
     this.#select(this.#input.selector, subject, matched, exit);
     if (lowering.enter(matched)) {
       let first = true;
@@ -100,6 +105,7 @@ class Fusion {
         if (use.policy.on !== subject.kind || use.disabled) return;
         if (!first && subject.kind === "packet") this.#forgetWays(subject.packet);
         first = false;
+        if (subject.kind === "packet") memory.forgetWays(lowering, builder.read(subject.packet.tcp));
         this.#members.act(use, index, subject);
       });
       builder.position = undefined;

@@ -7,7 +7,9 @@ import { Builder, type Variable } from "../ir/builder.ts";
 import { int32, int64, type Block, type CompareFn, type Value } from "../ir/ir.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { CompileError, diagnose, type DiagnosticName } from "./diagnostics.ts";
+import type { Emitter } from "./events.ts";
 import type { Hook } from "./hooks.ts";
+import type { PacketMemory } from "./packet-memory.ts";
 import type { PolicyProgram } from "./program.ts";
 import { bitsOf, describeValue, fits, isSigned, widthOf, type LanguageValue } from "./values.ts";
 
@@ -56,7 +58,11 @@ export class Lowering {
   iterating = false;
   effects: Effects | undefined;
   /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
-  scratch!: { readonly flowKey: Value; readonly record: Value };
+  scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value };
+  /** Where per-packet state is. */
+  packetMemory!: PacketMemory;
+  /** How the policy being lowered emits events. */
+  emitter!: Emitter;
 
   constructor(builder: Builder, program: PolicyProgram, hook: Hook) {
     this.builder = builder;

@@ -5,13 +5,16 @@
 import ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
 import { int32, pointer, type Block, type Value } from "../ir/ir.ts";
-import { countersMap, flowKeySize, sameCounter, type ChainLayout, type CounterSlot } from "../layout.ts";
+import { countersMap, flowKeySize, policyNumber, sameCounter, type ChainLayout, type CounterSlot } from "../layout.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { withReturn } from "./calls.ts";
 import { branchOn } from "./conditions.ts";
 import { lowerExpression } from "./expressions.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
+import type { MapSpec } from "../../bpf/spec.ts";
+import type { SetSlot } from "../sets.ts";
+import { MatchedMembers } from "./sets.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import type { LanguageValue } from "./values.ts";
 import { PacketView, type ParsedPacket } from "./views/packet.ts";
@@ -26,6 +29,19 @@ export interface PolicyUse {
   readonly constants?: Readonly<Record<string, ConstantValue>>;
   /** An actor that is left out for now; its parameters, counters and state keep their places. */
   readonly disabled?: true;
+  /** A selector's set of members. */
+  readonly set?: SetSlot;
+  /** What the set starts with. */
+  readonly members?: MapSpec["contents"];
+  /** Parameters of an actor that come from the member matched. */
+  readonly fromMember?: Readonly<Record<string, MemberUse>>;
+}
+
+/** A parameter of the members of a selector's set. */
+export interface MemberUse {
+  /** With a `set`. */
+  readonly selector: PolicyUse;
+  readonly field: string;
 }
 
 /** What a chain is shown. */
@@ -36,11 +52,13 @@ export type Subject =
 export class Members {
   readonly #lowering: Lowering;
   readonly #layout: ChainLayout;
+  readonly #matched: MatchedMembers;
   #counters!: Value;
 
   constructor(lowering: Lowering, layout: ChainLayout) {
     this.#lowering = lowering;
     this.#layout = layout;
+    this.#matched = new MatchedMembers(lowering);
   }
 
   /** Makes the memory that members use, finds the counters, one look-up for all; goes to `other` should there be none. */
@@ -49,8 +67,13 @@ export class Members {
     const found = builder.block();
     const key = builder.stack(4);
     builder.store(4, key, 0, builder.const(0));
-    const recordSize = Math.max(8, ...this.#layout.state.map(({ size }) => size));
-    this.#lowering.scratch = { flowKey: builder.stack(flowKeySize), record: builder.stack(recordSize) };
+    const keySize = Math.max(flowKeySize, ...this.#layout.sets.map((set) => set.keySize));
+    const recordSize = Math.max(8, ...this.#layout.state.map(({ size, kind }) => (kind === "perPacket" ? 0 : size)));
+    this.#lowering.scratch = {
+      flowKey: builder.stack(keySize),
+      record: builder.stack(recordSize),
+      zeroKey: key,
+    };
     this.#counters = builder.call(
       helpers.mapLookupElem.number,
       [builder.map(countersMap), key],
@@ -74,7 +97,11 @@ export class Members {
     const matched = builder.block();
     const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketPacketView(subject.socket);
     const params: LanguageValue = { kind: "view", view: new ConstantsView(use.constants ?? {}) };
-    this.#lower(this.#findRun(use), { kind: "condition", yes: matched, no }, [{ kind: "view", view }, params]);
+    const state: LanguageValue = { kind: "view", view: new StateView(this.#layout, "selector", selector) };
+    this.#emitAs("selector", selector);
+    if (use.set) this.#lookUp(use, subject, matched, no);
+    else
+      this.#lower(this.#findRun(use), { kind: "condition", yes: matched, no }, [{ kind: "view", view }, params, state]);
     if (!this.#lowering.enter(matched)) return;
     this.count({ kind: "matched", selector });
     builder.jump(yes);
@@ -92,8 +119,12 @@ export class Members {
       cannot: (reason) => this.count({ kind: "cannot", actor: index, reason }),
     };
     const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketView(subject.socket);
-    const params = new ParametersView(this.#layout.parameters.filter(({ actor }) => actor === index));
-    const state = new StateView(this.#layout.state.filter(({ actor }) => actor === index));
+    const params = new ParametersView(
+      this.#layout.parameters.filter(({ actor }) => actor === index),
+      this.#fromMember(use, subject, exit),
+    );
+    const state = new StateView(this.#layout, "actor", index);
+    this.#emitAs("actor", index);
     const args = [view, params, state].map((one): LanguageValue => ({ kind: "view", view: one }));
     if (subject.kind === "packet") subject.packet.removals.start(lowering);
     this.#lower(this.#findRun(use), { kind: "nothing", exit }, args);
@@ -109,6 +140,62 @@ export class Members {
       this.count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
   }
 
+  /** Goes to `yes` when the packet is a member of the selector's set. */
+  #lookUp(use: PolicyUse, subject: Subject, yes: Block, no: Block): void {
+    const run = this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name, "member");
+    const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketPacketView(subject.socket);
+    const params: LanguageValue = { kind: "view", view: new ConstantsView(use.constants ?? {}) };
+    this.#matched.lookUp(use.set!, run, [{ kind: "view", view }, params], yes, no);
+  }
+
+  /** How an actor gets at its member's parameters. A program without the selector, as in a linked chain, looks once more. */
+  #fromMember(
+    { fromMember = {} }: PolicyUse,
+    subject: Subject,
+    exit: Block,
+  ): (name: string) => LanguageValue | undefined {
+    for (const { selector } of Object.values(fromMember)) {
+      if (this.#matched.has(selector.set!.name)) continue;
+      const found = this.#lowering.builder.block();
+      this.#lookUp(selector, subject, found, exit);
+      this.#lowering.enter(found);
+    }
+    return (name) => {
+      const use = fromMember[name];
+      return use && this.#matched.parameter(use.selector.set!.name, use.field);
+    };
+  }
+
+  /** What policies want to see of every packet: each function once for the memory that it fills. */
+  observe(selectors: readonly PolicyUse[], actors: readonly PolicyUse[], packet: ParsedPacket): void {
+    const lowering = this.#lowering;
+    const done = new Set<string>();
+    const observe = (kind: Policy["kind"]) => (use: PolicyUse, index: number) => {
+      if (!use.policy.observes || use.disabled) return;
+      const run = lowering.program.findRun(use.file, kind, use.policy.name, "observe");
+      const state = new StateView(this.#layout, kind, index);
+      const { file, line, column } = lowering.program.position(run);
+      const what = [file, line, column, ...state.mapsOf(namesTaken(run))].join();
+      if (done.has(what)) return;
+      done.add(what);
+      const exit = lowering.builder.block();
+      this.#emitAs(kind, index);
+      const args = [new PacketView(packet), state].map((view): LanguageValue => ({ kind: "view", view }));
+      this.#lower(run, { kind: "nothing", exit }, args);
+      lowering.builder.jump(exit);
+      lowering.enter(exit);
+      lowering.builder.position = undefined;
+    };
+    selectors.forEach(observe("selector"));
+    actors.forEach(observe("actor"));
+  }
+
+  #emitAs(kind: Policy["kind"], index: number): void {
+    const { events } = this.#layout;
+    const lost = (): void => this.count({ kind: "lostEvents" });
+    this.#lowering.emitter = { events, policy: policyNumber(kind, index), lost };
+  }
+
   #findRun(use: PolicyUse): RunFunction {
     return this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name);
   }
@@ -116,8 +203,8 @@ export class Members {
   #lower(run: RunFunction, target: ReturnTarget, args: readonly LanguageValue[]): void {
     const lowering = this.#lowering;
     lowering.functions.push(run);
-    run.parameters.forEach((parameter, i) => bindPattern(lowering, parameter.name, args[i] ?? { kind: "undefined" }));
     withReturn(lowering, target, () => {
+      run.parameters.forEach((parameter, i) => bindPattern(lowering, parameter.name, args[i] ?? { kind: "undefined" }));
       const body = run.body!;
       if (ts.isBlock(body)) return lowerBody(lowering, body);
       const value = lowerExpression(lowering, body);
@@ -125,4 +212,12 @@ export class Members {
     });
     lowering.functions.pop();
   }
+}
+
+/** The state that an observing function takes by name, as `(packet, { connections })`; undefined when it takes all of it. */
+function namesTaken(run: RunFunction): string[] | undefined {
+  const pattern = run.parameters[1]?.name;
+  if (!pattern) return [];
+  if (!ts.isObjectBindingPattern(pattern)) return undefined;
+  return pattern.elements.map(({ name, propertyName }) => (propertyName ?? name).getText());
 }

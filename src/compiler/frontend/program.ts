@@ -127,8 +127,8 @@ export class PolicyProgram {
     return posix.dirname(file.fileName) === posix.dirname(this.#library);
   }
 
-  /** Finds `selector({ name: "…", run … })`, or actor, or socketActor, as `kind` asks for. */
-  findRun(path: string, kind: Policy["kind"], policy: string): RunFunction {
+  /** Finds `selector({ name: "…", run … })`, or actor, or socketActor, as `kind` asks for; `name` may be another function. */
+  findRun(path: string, kind: Policy["kind"], policy: string, name = "run"): RunFunction {
     const file = this.#program.getSourceFile(path);
     if (!file) throw new CompileError([diagnose("noPolicy", { file: path, line: 1, column: 1, text: "" }, policy)]);
     let found: RunFunction | undefined;
@@ -136,13 +136,22 @@ export class PolicyProgram {
       if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
         const [definition] = node.arguments;
         const isMeant = definition && ts.isObjectLiteralExpression(definition) && definedName(definition) === policy;
-        if (isMeant && this.#defines(node.expression, kind)) found ??= runOf(definition);
+        if (isMeant && this.#defines(node.expression, kind))
+          found ??= runOf(definition, name) ?? this.#named(definition, name);
       }
       ts.forEachChild(node, visit);
     };
     visit(file);
     if (!found) throw new CompileError([diagnose("noPolicy", this.position(file), policy)]);
     return found;
+  }
+
+  /** The function, declared at the top of a module, that a definition names. */
+  #named(definition: ts.ObjectLiteralExpression, name: string): RunFunction | undefined {
+    const element = property(definition, name);
+    const value = element && ts.isPropertyAssignment(element) ? element.initializer : element?.name;
+    const declaration = value && ts.isIdentifier(value) ? this.symbol(value)?.valueDeclaration : undefined;
+    return declaration && ts.isFunctionDeclaration(declaration) && declaration.body ? declaration : undefined;
   }
 
   /** Whether a call of `name` can define a policy of this kind; functions of the user's own can. */
@@ -230,8 +239,8 @@ function definedName(literal: ts.ObjectLiteralExpression): string | undefined {
     : undefined;
 }
 
-function runOf(literal: ts.ObjectLiteralExpression): RunFunction | undefined {
-  const element = property(literal, "run");
+function runOf(literal: ts.ObjectLiteralExpression, name: string): RunFunction | undefined {
+  const element = property(literal, name);
   if (!element) return undefined;
   if (ts.isMethodDeclaration(element)) return element;
   if (ts.isPropertyAssignment(element)) {

@@ -227,6 +227,10 @@ export class Builder {
     this.#emit(nothing, { op: "atomicAdd", size, base, offset, value });
   }
 
+  atomicFetchAdd(size: 4 | 8, base: Value, offset: number, value: Value): Value {
+    return this.#emit(size === 8 ? int64 : int32, { op: "atomicFetchAdd", size, base, offset, value });
+  }
+
   pointerAdd(base: Value, by: Value): Value {
     return this.#emit(base.type, { op: "pointerAdd", base, by });
   }

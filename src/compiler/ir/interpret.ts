@@ -79,11 +79,12 @@ function compute(value: Value, valueOf: (value: Value) => bigint, machine: Machi
     case "store":
       machine.store(valueOf(op.base) + BigInt(op.offset), op.size, BigInt.asUintN(op.size * 8, valueOf(op.value)));
       return 0n;
-    case "atomicAdd": {
+    case "atomicAdd":
+    case "atomicFetchAdd": {
       const address = valueOf(op.base) + BigInt(op.offset);
-      const sum = machine.load(address, op.size) + valueOf(op.value);
-      machine.store(address, op.size, BigInt.asUintN(op.size * 8, sum));
-      return 0n;
+      const before = machine.load(address, op.size);
+      machine.store(address, op.size, BigInt.asUintN(op.size * 8, before + valueOf(op.value)));
+      return before;
     }
     case "pointerAdd":
       return BigInt.asUintN(64, valueOf(op.base) + valueOf(op.by));

@@ -65,7 +65,8 @@ function printOp(op: Op): string {
     case "store":
       return `store${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
     case "atomicAdd":
-      return `atomicAdd${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
+    case "atomicFetchAdd":
+      return `${op.op}${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
     case "pointerAdd":
       return `pointerAdd ${name(op.base)}, ${name(op.by)}`;
     case "stack":

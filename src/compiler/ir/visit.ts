@@ -20,6 +20,7 @@ export function forEachOperand(op: Op, f: (value: Value) => void): void {
       return;
     case "store":
     case "atomicAdd":
+    case "atomicFetchAdd":
       f(op.base);
       f(op.value);
       return;
@@ -61,7 +62,8 @@ export function mapOperands(op: Op, f: (value: Value) => Value): Op {
       return base === op.base ? op : { ...op, base };
     }
     case "store":
-    case "atomicAdd": {
+    case "atomicAdd":
+    case "atomicFetchAdd": {
       const base = f(op.base);
       const value = f(op.value);
       return base === op.base && value === op.value ? op : { ...op, base, value };
@@ -185,7 +187,8 @@ export function countUses(fn: IrFunction): Uint32Array {
 
 /** Whether the operation must stay even if nobody uses its value. */
 export function hasSideEffect(op: Op): boolean {
-  return op.op === "store" || op.op === "atomicAdd" || (op.op === "call" && op.effects !== "none");
+  if (op.op === "call") return op.effects !== "none";
+  return op.op === "store" || op.op === "atomicAdd" || op.op === "atomicFetchAdd";
 }
 
 /** Whether two edges lead to the same block with the same arguments. */

@@ -1,9 +1,12 @@
 /** The kernel's side of the policy tests: the same chain under BPF_PROG_TEST_RUN. */
 import type { InputRecord } from "../../chain/inputs.ts";
-import { loadCollection, testRun, type Collection } from "../../linux/index.ts";
-import { countersMap, parametersMap, type ChainLayout, type Hook, type StateSlot } from "../index.ts";
+import { decodeEvent, type ChainEvent } from "../../chain/events.ts";
+import { sumRecords } from "../../chain/state.ts";
+import { loadCollection, readRingBuffer, testRun, type Collection } from "../../linux/index.ts";
+import { countersMap, eventsMap, parametersMap, type ChainLayout, type Hook, type StateSlot } from "../index.ts";
 import {
   changedRecords,
+  kept,
   onlyKey,
   readCounters,
   readState,
@@ -50,15 +53,33 @@ export class KernelRunner implements Runner, Disposable {
     return readState(this.#layout, (slot) => this.#entries(slot));
   }
 
+  events(): ChainEvent[] {
+    const map = this.#collection.maps[eventsMap];
+    if (!map) return [];
+    const found: ChainEvent[] = [];
+    using reader = readRingBuffer(map, (record) => found.push(decodeEvent(record, this.#layout)));
+    reader.drain();
+    return found;
+  }
+
   #entries(slot: StateSlot): RawEntry[] {
+    if (slot.kind === "perCpu")
+      return this.#collection.maps[slot.map]
+        .entriesPerCpu()
+        .map(({ key, values }) => [key, sumRecords(values, slot)] as const);
     return this.#collection.maps[slot.map].entries().map(({ key, value }) => [key, value] as const);
   }
 
   changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void {
-    for (const slot of this.#layout.state) {
+    for (const slot of kept(this.#layout)) {
       const changed = changedRecords(slot, this.#entries(slot), change);
       this.#collection.maps[slot.map].updateMany(changed.map(([key, value]) => ({ key, value })));
     }
+  }
+
+  addMembers(set: string, members: readonly InputRecord[]): void {
+    const { map, entries } = this.#chain.encode(set, members);
+    this.#collection.maps[map].updateMany(entries);
   }
 
   set(actor: number, inputs: InputRecord): void {

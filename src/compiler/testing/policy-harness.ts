@@ -2,12 +2,16 @@
  * Runs policies in tests: `chain({ source, actors: ["mark"] }).vm("xdp").run(frame)`. Policies come from a text or are
  * built-in ones; packets run in the VM, or in the kernel (kernel-runner.ts), and both show the same `Runner`.
  */
+import { decodeEvent, type ChainEvent } from "../../chain/events.ts";
 import { policyFile, sourceReader } from "../../chain/sources.ts";
-import { completeInputs, readConstant, readWord, type InputRecord } from "../../chain/inputs.ts";
-import { integerSizes, type Policy } from "../../policy/index.ts";
+import { completeInputs, readConstant, readWord, type InputRecord, type Input } from "../../chain/inputs.ts";
+import { MemberParameter, MemberSet } from "../../chain/member-set.ts";
+import { encodeMembers, type EncodedMember } from "../../chain/members.ts";
+import type { Policy } from "../../policy/index.ts";
 import { builtInActor, builtInSelector } from "../../policies/registry.ts";
 import {
   createMap,
+  RingBufferMap,
   Vm,
   type PacketFields,
   type PacketResult,
@@ -17,6 +21,8 @@ import {
 import {
   compileChain,
   countersMap,
+  eventsMap,
+  fieldSize,
   hooks,
   parametersMap,
   type ChainLayout,
@@ -25,16 +31,22 @@ import {
   type Hook,
   type PolicyUse,
   type SelectorTree,
+  type SetSlot,
   type StateSlot,
 } from "../index.ts";
 import { mainFile, type PolicySource } from "./policy-source.ts";
 
 export const onlyKey = new Uint8Array(4);
 
-/** A policy's name, alone or with its parameters. */
-export type Use = string | readonly [name: string, inputs: InputRecord];
+/** A policy's name, alone or with its parameters; those of actors may be those of a set's members. */
+export type Use =
+  string | readonly [name: string, inputs: Readonly<Record<string, Input | MemberParameter | undefined>>];
 export type Selection =
-  Use | { readonly and: readonly Selection[] } | { readonly or: readonly Selection[] } | { readonly not: Selection };
+  | Use
+  | MemberSet
+  | { readonly and: readonly Selection[] }
+  | { readonly or: readonly Selection[] }
+  | { readonly not: Selection };
 
 export interface ChainOptions {
   /** Where policies are looked for before the built-in ones. */
@@ -50,6 +62,7 @@ export interface Counters {
   readonly seen: number;
   /** Of a linked chain: packets that missed a program. */
   readonly lost: number;
+  readonly lostEvents: number;
   /** By selector, in the order of the expression. */
   readonly matched: readonly number[];
   readonly acted: readonly number[];
@@ -57,7 +70,7 @@ export interface Counters {
   readonly cannot: readonly Readonly<Record<string, number>>[];
 }
 
-/** A record of a policy's state with the key it is found by. */
+/** A record of a policy's state with the key it is found by; raw bytes as one number, the first byte highest. */
 export interface StateEntry {
   readonly key: string;
   readonly fields: Readonly<Record<string, bigint>>;
@@ -83,8 +96,12 @@ export interface Runner {
   counters(): Counters;
   /** By actor and state: `0.flows`; sorted by key. */
   state(): Readonly<Record<string, readonly StateEntry[]>>;
+  /** The events emitted since this was asked last. */
+  events(): readonly ChainEvent[];
   /** Replaces fields of records; `change` gets each record and says what is new in it. */
   changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void;
+  /** Adds members to a set, by its name. */
+  addMembers(set: string, members: readonly InputRecord[]): void;
   /** Sets live parameters of an actor. */
   set(actor: number, inputs: InputRecord): void;
 }
@@ -92,6 +109,7 @@ export interface Runner {
 export class ChainUnderTest {
   readonly #options: ChainOptions;
   readonly #actors: readonly (PolicyUse & { readonly inputs: InputRecord })[];
+  readonly #sets = new Map<string, SetSlot>();
   readonly #compiled = new Map<string, CompiledChain>();
 
   constructor(options: ChainOptions) {
@@ -100,14 +118,37 @@ export class ChainUnderTest {
   }
 
   #use(kind: Policy["kind"], use: Use): PolicyUse & { inputs: InputRecord } {
-    const [name, inputs] = typeof use === "string" ? [use, {}] : use;
+    const [name, given] = typeof use === "string" ? [use, {}] : use;
+    const inputs = Object.fromEntries(
+      Object.entries(given).flatMap(([key, input]) => (input instanceof MemberParameter ? [] : [[key, input]])),
+    );
+    const fromMember = Object.fromEntries(
+      Object.entries(given).flatMap(([key, input]) =>
+        input instanceof MemberParameter ? [[key, { selector: this.#setUse(input.set), field: input.field }]] : [],
+      ),
+    );
     const own = this.#options.source?.policies.get(name);
     const policy = own ?? (kind === "selector" ? builtInSelector(name) : builtInActor(name));
-    return { policy, inputs, file: own ? mainFile : policyFile(policy) };
+    return { policy, inputs, fromMember, file: own ? mainFile : policyFile(policy) };
+  }
+
+  #setUse(set: MemberSet): PolicyUse {
+    this.#sets.set(set.name, set.slot);
+    const own = this.#options.source?.policies.get(set.selector.name) === set.selector;
+    const members = encodeMembers(set.slot, set.members, "make");
+    const file = own ? mainFile : policyFile(set.selector);
+    return { policy: set.selector, file, constants: set.constants, set: set.slot, members };
+  }
+
+  /** Members as they lie in the map of the set called `set`. */
+  encode(set: string, members: readonly InputRecord[]): { map: string; entries: readonly EncodedMember[] } {
+    const slot = this.#sets.get(set)!;
+    return { map: slot.map, entries: encodeMembers(slot, members, "add") };
   }
 
   #tree(selection: Selection | undefined): SelectorTree {
     if (selection === undefined) return { op: "any" };
+    if (selection instanceof MemberSet) return { op: "policy", use: this.#setUse(selection) };
     if (typeof selection === "object" && "not" in selection) return { op: "not", term: this.#tree(selection.not) };
     if (typeof selection === "object" && "and" in selection)
       return { op: "and", terms: selection.and.map((term) => this.#tree(term)) };
@@ -140,8 +181,8 @@ export class ChainUnderTest {
   }
 
   writeInputs(words: Uint8Array, layout: ChainLayout, actor: number, inputs: InputRecord): void {
-    const { policy } = this.#actors[actor];
-    for (const [name, type, input] of completeInputs(policy, inputs)) {
+    const { policy, fromMember = {} } = this.#actors[actor];
+    for (const [name, type, input] of completeInputs(policy, inputs, new Set(Object.keys(fromMember)))) {
       const { offset } = layout.parameters.find((slot) => slot.actor === actor && slot.name === name)!;
       new DataView(words.buffer).setBigUint64(offset, readWord(type, input, name), true);
     }
@@ -201,11 +242,21 @@ export class VmRunner implements Runner {
     return readState(this.#layout, (slot) => [...this.#maps.get(slot.map)!.entries()]);
   }
 
+  events(): ChainEvent[] {
+    const map = this.#maps.get(eventsMap);
+    return map instanceof RingBufferMap ? map.drain().map((record) => decodeEvent(record, this.#layout)) : [];
+  }
+
   changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void {
-    for (const slot of this.#layout.state) {
+    for (const slot of kept(this.#layout)) {
       const map = this.#maps.get(slot.map)!;
       for (const [key, value] of changedRecords(slot, [...map.entries()], change)) map.update(key, value);
     }
+  }
+
+  addMembers(set: string, members: readonly InputRecord[]): void {
+    const { map, entries } = this.#chain.encode(set, members);
+    for (const { key, value } of entries) this.#maps.get(map)!.update(key, value);
   }
 
   set(actor: number, inputs: InputRecord): void {
@@ -252,6 +303,7 @@ export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[])
   const cannot: Record<string, number>[] = [];
   let seen = 0;
   let lost = 0;
+  let lostEvents = 0;
   layout.counters.forEach((slot, i) => {
     const sum = perCpu.reduce(
       (total, value) => total + new DataView(value.buffer, value.byteOffset).getBigUint64(8 * i, true),
@@ -264,20 +316,24 @@ export function readCounters(layout: ChainLayout, perCpu: readonly Uint8Array[])
       cannot[slot.actor] ??= {};
     } else if (slot.kind === "cannot") (cannot[slot.actor] ??= {})[slot.reason] = Number(sum);
     else if (slot.kind === "lost") lost = Number(sum);
+    else if (slot.kind === "lostEvents") lostEvents = Number(sum);
   });
-  return { seen, lost, matched, acted, cannot };
+  return { seen, lost, lostEvents, matched, acted, cannot };
 }
 
 export type RawEntry = readonly [key: Uint8Array, value: Uint8Array];
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
+/** State that is in maps. */
+export const kept = (layout: ChainLayout): StateSlot[] => layout.state.filter(({ kind }) => kind !== "perPacket");
+
 export function readState(
   layout: ChainLayout,
   entries: (slot: StateSlot) => readonly RawEntry[],
 ): Record<string, StateEntry[]> {
   return Object.fromEntries(
-    layout.state.map((slot) => [
+    kept(layout).map((slot) => [
       stateName(slot),
       entries(slot)
         .map(([key, value]) => ({ key: hex(key), fields: readRecord(slot, value) }))
@@ -286,13 +342,17 @@ export function readState(
   );
 }
 
-const stateName = ({ actor, name }: StateSlot): string => `${actor}.${name}`;
+/** As the first policy that uses it has it: `0.flows` of an actor, `selector0.seen` of a selector. */
+const stateName = ({ owners: [{ kind, index, name }] }: StateSlot): string =>
+  `${kind === "actor" ? "" : kind}${index}.${name}`;
 
 function readRecord(slot: StateSlot, value: Uint8Array): Record<string, bigint> {
   return Object.fromEntries(
     slot.fields.map(({ name, type, offset }) => {
-      const size = integerSizes[type];
-      const raw = value.slice(offset, offset + size).reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+      const size = fieldSize(type);
+      const bytes = value.slice(offset, offset + size);
+      if (typeof type === "object") return [name, BigInt(`0x${hex(bytes)}`)];
+      const raw = bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
       return [name, type.startsWith("i") ? BigInt.asIntN(8 * size, raw) : raw];
     }),
   );
@@ -309,7 +369,7 @@ export function changedRecords(
     const changes = change(stateName(slot), { key: hex(key), fields: readRecord(slot, value) });
     for (const [name, number] of Object.entries(changes)) {
       const { type, offset } = slot.fields.find((field) => field.name === name)!;
-      for (let i = 0; i < integerSizes[type]; i++) changed[offset + i] = Number((number >> BigInt(8 * i)) & 0xffn);
+      for (let i = 0; i < fieldSize(type); i++) changed[offset + i] = Number((number >> BigInt(8 * i)) & 0xffn);
     }
     return [key, changed];
   });

@@ -11,7 +11,7 @@ const MAX_WRITES = 64;
 /** Paths through more blocks than this are taken to write everything. */
 const MAX_REGION = 200;
 
-type Access = Op & { op: "load" | "store" | "atomicAdd" };
+type Access = Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" };
 
 interface Place {
   readonly memory: Memory;
@@ -95,7 +95,7 @@ export class MemoryState {
 }
 
 function writeOf(op: Op): Write | undefined {
-  if (op.op === "store" || op.op === "atomicAdd") return placeOf(op);
+  if (op.op === "store" || op.op === "atomicAdd" || op.op === "atomicFetchAdd") return placeOf(op);
   if (op.op === "call" && op.effects !== "none") return op.effects;
   return undefined;
 }

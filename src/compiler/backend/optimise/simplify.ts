@@ -51,6 +51,7 @@ export function simplify(op: Op, type: Type, rewriter: Rewriter): Op | Value | u
     case "load":
       return op.field ? undefined : withFoldedAddress(op, rewriter);
     case "atomicAdd":
+    case "atomicFetchAdd":
       return withFoldedAddress(op, rewriter);
     case "store": {
       const value = op.size === 8 ? op.value : withoutUselessBits(op.value, op.size);
@@ -374,7 +375,7 @@ function simplifyPointerAdd(base: Value, by: Value, rewriter: Rewriter): Op | Va
 }
 
 /** Constant distances move from a pointer into the access; so do offsets in a map's entry, so that its address is one value. */
-function withFoldedAddress<T extends Op & { op: "load" | "store" | "atomicAdd" }>(
+function withFoldedAddress<T extends Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" }>(
   op: T,
   rewriter: Rewriter,
 ): T | undefined {

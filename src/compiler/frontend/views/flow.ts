@@ -32,18 +32,17 @@ export class FlowView implements View {
     }
   }
 
-  /** Writes the key to the stack; returns its address. */
-  key(lowering: Lowering): Value {
+  /** Writes the key, by default to the stack; returns the address. */
+  key(lowering: Lowering, key = lowering.scratch.flowKey, at = 0): Value {
     const { builder } = lowering;
-    const key = lowering.scratch.flowKey;
     const words = [...halves(lowering, this.#parts.local()), ...halves(lowering, this.#parts.remote())];
-    words.forEach((word, i) => builder.store(8, key, 8 * i, word));
+    words.forEach((word, i) => builder.store(8, key, at + 8 * i, word));
     const ports = builder.binary(
       "or",
       this.#parts.localPort(),
       builder.binary("shl", this.#parts.remotePort(), builder.const(16)),
     );
-    builder.store(8, key, 32, builder.zeroExtend(ports));
+    builder.store(8, key, at + 32, builder.zeroExtend(ports));
     return key;
   }
 }

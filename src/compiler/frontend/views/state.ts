@@ -1,22 +1,25 @@
-/** State: `flows` maps, records in them, and records shared by the whole chain. */
+/** State: maps of records, records that all packets share, and what lasts for one packet. */
 import type ts from "typescript6";
 import { helpers } from "../../../bpf/helpers.ts";
 import { integerSizes } from "../../../policy/types.ts";
-import type { StateField, StateSlot } from "../../layout.ts";
+import type { Policy } from "../../../policy/policy.ts";
+import { claimLock, type ChainLayout, type StateField, type StateSlot } from "../../layout.ts";
 import { int64, pointer, type MemorySize, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import type { Lowering } from "../lowering.ts";
+import type { PacketField } from "../packet-memory.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
 
 /** BPF_NOEXIST: an update must not overwrite what another CPU just made. */
 const onlyIfAbsent = 1;
 
-export class FlowMapView implements View {
+/** `flows` and `table`: records by key. */
+export class RecordMapView implements View {
   readonly name: string;
   readonly #slot: StateSlot;
-  constructor(slot: StateSlot) {
-    this.name = `state.${slot.name}`;
+  constructor(name: string, slot: StateSlot) {
+    this.name = name;
     this.#slot = slot;
   }
 
@@ -24,13 +27,22 @@ export class FlowMapView implements View {
     return undefined;
   }
 
-  call(lowering: Lowering, method: string, args: readonly LanguageValue[]): LanguageValue | undefined {
-    if (method !== "get" && method !== "getOrCreate") return undefined;
-    const [flow] = args;
-    if (flow?.kind !== "view" || !(flow.view instanceof FlowView)) return undefined;
-    const key = flow.view.key(lowering);
+  call(lowering: Lowering, method: string, args: readonly LanguageValue[], node: ts.Node): LanguageValue | undefined {
+    if (method !== "get" && method !== "getOrCreate" && method !== "delete") return undefined;
+    const key = this.#key(lowering, args[0], node);
+    if (!key) return undefined;
+    if (method === "delete") return this.#delete(lowering, key);
     const found = method === "get" ? this.#lookUp(lowering, key) : this.#lookUpOrCreate(lowering, key);
-    return { kind: "nullable", pointer: found, view: new RecordView(this.name, this.#slot.fields, () => found) };
+    return { kind: "nullable", pointer: found, view: new RecordView(this.name, this.#slot, () => found) };
+  }
+
+  #key(lowering: Lowering, of: LanguageValue | undefined, node: ts.Node): Value | undefined {
+    const type = this.#slot.key;
+    if (!type) return of?.kind === "view" && of.view instanceof FlowView ? of.view.key(lowering) : undefined;
+    if (!of) return undefined;
+    const key = lowering.scratch.flowKey;
+    lowering.builder.store(integerSizes[type], key, 0, lowering.coerce(of, type, node));
+    return key;
   }
 
   #lookUp({ builder }: Lowering, key: Value): Value {
@@ -59,33 +71,39 @@ export class FlowMapView implements View {
     lowering.enter(exit);
     return builder.read(result);
   }
+
+  #delete(lowering: Lowering, key: Value): LanguageValue {
+    const { builder } = lowering;
+    const result = builder.call(helpers.mapDeleteElem.number, [builder.map(this.#slot.map), key], int64, "memory");
+    lowering.effects?.acted();
+    return lowering.boolean("eq", result, builder.const(0, 64));
+  }
 }
 
 /** A record: its fields at offsets from a pointer. Additions to 4- and 8-byte fields are atomic. */
 export class RecordView implements View {
   readonly name: string;
-  readonly #fields: readonly StateField[];
+  readonly #slot: StateSlot;
   readonly #base: (lowering: Lowering) => Value;
-  constructor(name: string, fields: readonly StateField[], base: (lowering: Lowering) => Value) {
+  constructor(name: string, slot: StateSlot, base: (lowering: Lowering) => Value) {
     this.name = name;
-    this.#fields = fields;
+    this.#slot = slot;
     this.#base = base;
   }
 
-  #field(property: string): (StateField & { bytes: MemorySize }) | undefined {
-    const field = this.#fields.find(({ name }) => name === property);
-    return field && { ...field, bytes: integerSizes[field.type] };
-  }
-
   get(lowering: Lowering, property: string): LanguageValue | undefined {
-    const field = this.#field(property);
-    return (
-      field && lowering.integer(field.type, lowering.builder.load(field.bytes, this.#base(lowering), field.offset))
-    );
+    const { builder } = lowering;
+    const field = this.#slot.fields.find(({ name }) => name === property);
+    if (!field) return undefined;
+    const base = this.#base(lowering);
+    if (typeof field.type !== "object")
+      return lowering.integer(field.type, builder.load(integerSizes[field.type], base, field.offset));
+    const at = builder.pointerAdd(base, builder.const(field.offset, 64));
+    return { kind: "bytes", bytes: { kind: "saved", at, capacity: field.type.bytes } };
   }
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
-    const field = this.#field(property);
+    const field = integerField(this.#slot, property);
     if (!field) return false;
     lowering.builder.store(field.bytes, this.#base(lowering), field.offset, lowering.coerce(value, field.type, node));
     lowering.effects?.acted();
@@ -93,28 +111,133 @@ export class RecordView implements View {
   }
 
   add(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
-    const field = this.#field(property);
+    const field = integerField(this.#slot, property);
     if (!field || field.bytes < 4) return false;
     const amount = lowering.coerce(value, field.type, node);
     lowering.builder.atomicAdd(field.bytes as 4 | 8, this.#base(lowering), field.offset, amount);
     lowering.effects?.acted();
     return true;
   }
+
+  fetchAdd(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): LanguageValue | undefined {
+    const field = integerField(this.#slot, property);
+    if (!field || field.bytes < 4) return undefined;
+    const amount = lowering.coerce(value, field.type, node);
+    const before = lowering.builder.atomicFetchAdd(field.bytes as 4 | 8, this.#base(lowering), field.offset, amount);
+    lowering.effects?.acted();
+    return lowering.integer(field.type, before);
+  }
+
+  /** Takes the record's flag: true when it was set. */
+  claim(lowering: Lowering): LanguageValue | undefined {
+    if (!this.#slot.claimable) return undefined;
+    const { builder } = lowering;
+    const base = this.#base(lowering);
+    const flag = this.#locked(lowering, base, () => {
+      const before = builder.loadFresh(4, base, claimLock.flag);
+      builder.store(4, base, claimLock.flag, builder.const(0));
+      return before;
+    });
+    return lowering.boolean("ne", flag, builder.const(0));
+  }
+
+  /** Sets the record's flag. */
+  offer(lowering: Lowering): LanguageValue | undefined {
+    if (!this.#slot.claimable) return undefined;
+    const { builder } = lowering;
+    const base = this.#base(lowering);
+    this.#locked(lowering, base, () => builder.store(4, base, claimLock.flag, builder.const(1)));
+    return { kind: "undefined" };
+  }
+
+  #locked<T>(lowering: Lowering, base: Value, critical: () => T): T {
+    const { builder } = lowering;
+    const lock = builder.pointerAdd(base, builder.const(claimLock.lock, 64));
+    builder.call(helpers.spinLock.number, [lock], int64, "memory");
+    const result = critical();
+    builder.call(helpers.spinUnlock.number, [lock], int64, "memory");
+    lowering.effects?.acted();
+    return result;
+  }
 }
 
-/** The `state` object of an actor. */
-export class StateView implements View {
-  readonly name = "state";
-  readonly #slots: readonly StateSlot[];
-  constructor(slots: readonly StateSlot[]) {
-    this.#slots = slots;
+function integerField(slot: StateSlot, name: string): (PacketField & { readonly bytes: MemorySize }) | undefined {
+  const field = slot.fields.find((one) => one.name === name);
+  return field && isInteger(field) ? Object.assign({ bytes: integerSizes[field.type] }, field) : undefined;
+}
+
+const isInteger = (field: StateField): field is PacketField => typeof field.type !== "object";
+
+/** What policies tell those behind them of one packet. */
+class PacketRecordView implements View {
+  readonly name: string;
+  readonly #slot: StateSlot;
+  constructor(name: string, slot: StateSlot) {
+    this.name = name;
+    this.#slot = slot;
   }
 
-  get(_lowering: Lowering, property: string): LanguageValue | undefined {
-    const slot = this.#slots.find(({ name }) => name === property);
-    if (!slot) return undefined;
-    if (slot.kind === "flows") return { kind: "view", view: new FlowMapView(slot) };
-    const base = ({ builder }: Lowering): Value => builder.mapValue(slot.map, 0);
-    return { kind: "view", view: new RecordView(`state.${slot.name}`, slot.fields, base) };
+  get(lowering: Lowering, property: string): LanguageValue | undefined {
+    const field = integerField(this.#slot, property);
+    return field && lowering.integer(field.type, lowering.packetMemory.load(lowering, this.#slot, field));
   }
+
+  set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
+    const field = integerField(this.#slot, property);
+    if (!field) return false;
+    lowering.packetMemory.store(lowering, this.#slot, field, lowering.coerce(value, field.type, node));
+    return true;
+  }
+}
+
+/** The `state` object of a policy. */
+export class StateView implements View {
+  readonly name = "state";
+  readonly #slots: ReadonlyMap<string, StateSlot>;
+
+  constructor(layout: ChainLayout, kind: Policy["kind"], index: number) {
+    this.#slots = new Map(
+      layout.state.flatMap((slot) =>
+        slot.owners.flatMap((owner) =>
+          owner.kind === kind && owner.index === index ? [[owner.name, slot] as const] : [],
+        ),
+      ),
+    );
+  }
+
+  /** The memory behind each of some names, or of all. */
+  mapsOf(names?: readonly string[]): string[] {
+    return (names ?? [...this.#slots.keys()]).map((name) => `${name}=${this.#slots.get(name)?.map}`);
+  }
+
+  get(lowering: Lowering, property: string): LanguageValue | undefined {
+    const slot = this.#slots.get(property);
+    if (!slot) return undefined;
+    const name = `state.${property}`;
+    switch (slot.kind) {
+      case "flows":
+      case "table":
+        return { kind: "view", view: new RecordMapView(name, slot) };
+      case "perPacket":
+        return { kind: "view", view: new PacketRecordView(name, slot) };
+      case "perCpu": {
+        const record = ofThisCpu(lowering, slot);
+        return { kind: "view", view: new RecordView(name, slot, () => record) };
+      }
+      case "shared":
+        return { kind: "view", view: new RecordView(name, slot, ({ builder }) => builder.mapValue(slot.map, 0)) };
+    }
+  }
+}
+
+/** The record of this CPU. It is always there; the verifier wants to see the policy's turn end if it were not. */
+function ofThisCpu(lowering: Lowering, slot: StateSlot): Value {
+  const { builder } = lowering;
+  const args = [builder.map(slot.map), lowering.scratch.zeroKey];
+  const record = builder.call(helpers.mapLookupElem.number, args, pointer("map", true), "memory");
+  const found = builder.block();
+  const turn = lowering.returns[0];
+  builder.branch("ne", record, builder.const(0, 64), found, turn.kind === "condition" ? turn.no : turn.exit);
+  lowering.enter(found);
+  return record;
 }
