@@ -95,7 +95,7 @@ const attach: Readonly<Record<string, (name: string, pin: string) => string>> = 
   xdp: (_, pin) => `bpftool net attach xdp pinned ${pin} dev INTERFACE`,
   tc: (name, pin) =>
     `tc filter add dev INTERFACE ${name.endsWith("egress") ? "egress" : "ingress"} bpf direct-action object-pinned ${pin}`,
-  sockops: (_, pin) => `bpftool cgroup attach /sys/fs/cgroup sock_ops pinned ${pin} multi`,
+  sockops: (_, pin) => `bpftool cgroup attach CGROUP sock_ops pinned ${pin} multi`,
 };
 
 function commandsFor(file: string, programs: readonly ElfProgram[]): string[] {
@@ -110,11 +110,17 @@ function commandsFor(file: string, programs: readonly ElfProgram[]): string[] {
 }
 
 /** What loading the object does not do, although `chain apply` does. */
-function notesOn({ compiled: { layout } }: ChainPlan): string[] {
+function notesOn({ compiled: { layout, programs } }: ChainPlan): string[] {
   const seeded = layout.state.some(({ seeds }) => Object.keys(seeds).length > 0);
-  return seeded
-    ? ["Connections that are older than the programs are met without what chain apply asks the kernel about them."]
-    : [];
+  const walks = Object.keys(programs).filter((hook) => hook.startsWith("iter_"));
+  return [
+    ...(seeded ? ["What the kernel knows of connections older than the programs: only chain apply tells them."] : []),
+    ...(walks.length > 0
+      ? [
+          `${walks.join(" and ")} walk over the sockets there are: attach as iterators (bpf_program__attach_iter), and read.`,
+        ]
+      : []),
+  ];
 }
 
 function printResult({ file, bytes, programs, maps, commands, notes }: BuildResult): void {
@@ -142,5 +148,5 @@ function printResult({ file, bytes, programs, maps, commands, notes }: BuildResu
     )}\n`,
   );
   print(`To load and attach it, as root:\n${commands.map((command) => `  ${command}\n`).join("")}`);
-  for (const note of notes) print(`\n${note}`);
+  if (notes.length > 0) print(`\n${notes.join("\n")}`);
 }
