@@ -1,11 +1,17 @@
 /** What a submitted chain says of itself: kept in a map beside its pins, so that any process can list and change it. */
-import type { ChainLayout, Hook, SelectorTree } from "../compiler/index.ts";
+import type { ChainLayout, Hook, SelectorTree, SetField, SetSlot } from "../compiler/index.ts";
 import type { ParameterType } from "../policy/index.ts";
 import type { Expression } from "./compose.ts";
 
 export type SelectorDescription =
   | { readonly op: "any" }
-  | { readonly op: "policy"; readonly name: string; readonly params: Readonly<Record<string, string>> }
+  | {
+      readonly op: "policy";
+      readonly name: string;
+      readonly params: Readonly<Record<string, string>>;
+      /** The set that the selector's members are in. */
+      readonly set?: string;
+    }
   | { readonly op: "and" | "or"; readonly terms: readonly SelectorDescription[] }
   | { readonly op: "not"; readonly term: SelectorDescription };
 
@@ -73,6 +79,14 @@ export function plainParameter({ representation, expects, minimum, maximum, unit
   };
 }
 
+export function plainSet(slot: SetSlot): SetSlot {
+  return { ...slot, key: slot.key.map(plainField), params: slot.params.map(plainField) };
+}
+
+function plainField(field: SetField): SetField {
+  return { ...field, type: plainParameter(field.type) };
+}
+
 export function describeExpression(expression: Expression): SelectorDescription {
   switch (expression.op) {
     case "any":
@@ -83,7 +97,8 @@ export function describeExpression(expression: Expression): SelectorDescription 
           value === undefined ? [] : [[name, String(value)]],
         ),
       );
-      return { op: "policy", name: expression.policy.name, params };
+      const set = expression.set?.name;
+      return { op: "policy", name: expression.policy.name, params, ...(set !== undefined && { set }) };
     }
     case "not":
       return { op: "not", term: describeExpression(expression.term) };
@@ -100,6 +115,7 @@ export function showSelector(selector: SelectorDescription | SelectorTree, neste
     case "policy": {
       if ("use" in selector) return selector.use.policy.name;
       const params = Object.entries(selector.params).map(([name, value]) => `${name}=${value}`);
+      if (selector.set !== undefined) params.push(`in ${selector.set}`);
       return `${selector.name}(${params.join(", ")})`;
     }
     case "not":

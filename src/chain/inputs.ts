@@ -22,13 +22,15 @@ export function checkNames(policy: Policy, inputs: InputRecord): void {
   }
 }
 
-/** Each declared parameter's input, or its fallback. @throws ParameterError */
+/** Each declared parameter's input, or its fallback, but for those `omitted`. @throws ParameterError */
 export function completeInputs(
   policy: Policy,
   inputs: InputRecord,
+  omitted: ReadonlySet<string> = new Set(),
 ): [name: string, type: ParameterType, input: Input][] {
   checkNames(policy, inputs);
-  return Object.entries(policy.params).map(([name, type]) => {
+  const wanted = Object.entries(policy.params).filter(([name]) => !omitted.has(name));
+  return wanted.map(([name, type]) => {
     const input = inputs[name] ?? (type.fallback as Input | undefined);
     if (input === undefined)
       throw new ParameterError(`Cannot use ${policy.name}: its parameter ${name} is missing; give ${type.expects}`);

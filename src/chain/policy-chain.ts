@@ -31,13 +31,15 @@ import {
   describeExpression,
   encodeDescription,
   plainParameter,
+  plainSet,
   type ActorDescription,
   type Attachment,
   type ChainDescription,
   type SelectorDescription,
 } from "./description.ts";
-import { completeInputs, readConstant, readWord } from "./inputs.ts";
+import { completeInputs, readWord } from "./inputs.ts";
 import { cleanUp, RunningChain } from "./running.ts";
+import { checkSets, memberUses, selectorUse } from "./sets.ts";
 import { policyFile, sourceReader } from "./sources.ts";
 import { seedState } from "./state.ts";
 import { aboutPin, beginPins, checkChainName, type PinTransaction } from "./store.ts";
@@ -85,6 +87,7 @@ export class PolicyChain {
       throw new TypeError("Cannot make a policy chain: the second argument is no ActorChain");
     if (actors.entries.length === 0)
       throw new ChainError("Cannot make a policy chain: it has no actor; add one with actors.add(…)");
+    checkSets(selectors.expression, actors.entries);
     this.selectors = selectors;
     this.actors = actors;
     this.options = options;
@@ -190,7 +193,9 @@ export class PolicyChain {
     return {
       name: this.name,
       selector: selectorTree(this.selectors.expression),
-      actors: actors.map(({ policy }): PolicyUse => ({ policy, file: policyFile(policy) })),
+      actors: actors.map(
+        ({ policy, entry }): PolicyUse => ({ policy, file: policyFile(policy), fromMember: memberUses(entry) }),
+      ),
     };
   }
 
@@ -233,7 +238,7 @@ export class PolicyChain {
     const words = new Uint8Array(8 * parameters.length);
     const view = new DataView(words.buffer);
     actors.forEach(({ policy, entry }, index) => {
-      for (const [name, type, input] of completeInputs(policy, entry.inputs)) {
+      for (const [name, type, input] of completeInputs(policy, entry.inputs, new Set(Object.keys(entry.fromMember)))) {
         const { offset } = parameters.find((slot) => slot.actor === index && slot.name === name)!;
         view.setBigUint64(offset, readWord(type, input, `${policy.name}.${name}`), true);
       }
@@ -281,6 +286,7 @@ export class PolicyChain {
       layout: {
         ...layout,
         parameters: layout.parameters.map((slot) => ({ ...slot, type: plainParameter(slot.type) })),
+        sets: layout.sets.map(plainSet),
       },
       submitted: new Date().toISOString(),
     };
@@ -326,16 +332,8 @@ function selectorTree(expression: Expression): SelectorTree {
   switch (expression.op) {
     case "any":
       return expression;
-    case "policy": {
-      const { policy, inputs } = expression;
-      const constants = Object.fromEntries(
-        completeInputs(policy, inputs).map(([name, type, input]) => [
-          name,
-          readConstant(type, input, `${policy.name}.${name}`),
-        ]),
-      );
-      return { op: "policy", use: { policy, file: policyFile(policy), constants } };
-    }
+    case "policy":
+      return { op: "policy", use: selectorUse(expression) };
     case "not":
       return { op: "not", term: selectorTree(expression.term) };
     default:

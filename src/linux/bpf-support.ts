@@ -16,6 +16,8 @@ function feature(name: string, needs: string, probe: () => boolean): KernelFeatu
 
 const NO_SUCH_INTERFACE = 0x7fff_ffff;
 const LOOPBACK = 1;
+/** BPF_F_NO_PREALLOC, without which there are no tries. */
+const NO_PREALLOC = 1;
 const NATIVE_XDP = 1 << 2;
 
 const mapShapes: Readonly<Record<MapTypeName, readonly [key: number, value: number, entries: number, needs: string]>> =
@@ -27,6 +29,7 @@ const mapShapes: Readonly<Record<MapTypeName, readonly [key: number, value: numb
     perCpuArray: [4, 8, 1, "Linux >= 4.6"],
     lruHash: [4, 4, 1, "Linux >= 4.10"],
     lruPerCpuHash: [4, 8, 1, "Linux >= 4.10"],
+    lpmTrie: [8, 4, 1, "Linux >= 4.11"],
     ringBuffer: [0, 0, pageSize, "Linux >= 5.8"],
   };
 
@@ -35,7 +38,15 @@ export const mapTypeSupport = Object.fromEntries(
   Object.entries(mapShapes).map(([name, [keySize, valueSize, maxEntries, needs]]) => [
     name,
     feature(`map type ${name}`, needs, () =>
-      accepted(tryBpf("mapCreate", { type: MapType[name as MapTypeName], keySize, valueSize, maxEntries }).result),
+      accepted(
+        tryBpf("mapCreate", {
+          type: MapType[name as MapTypeName],
+          keySize,
+          valueSize,
+          maxEntries,
+          flags: name === "lpmTrie" ? NO_PREALLOC : 0,
+        }).result,
+      ),
     ),
   ]),
 ) as Readonly<Record<MapTypeName, KernelFeature>>;

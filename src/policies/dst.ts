@@ -7,4 +7,5 @@ export const dst = selector({
   run({ ip }, { prefix }) {
     return inPrefix(ip.destination, prefix);
   },
+  member: ({ ip }) => ({ prefix: ip.destination }),
 });

@@ -7,4 +7,5 @@ export const ipPair = selector({
   run({ flow }, { local, remote }) {
     return sameAddress(flow.local, local) && sameAddress(flow.remote, remote);
   },
+  member: ({ flow }) => flow,
 });

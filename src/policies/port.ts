@@ -14,4 +14,7 @@ export const port = selector({
         return flow.localPort === port || flow.remotePort === port;
     }
   },
+  // With either side a packet would be two members.
+  member: ({ flow }, { side }) =>
+    side === "either" ? undefined : { port: side === "local" ? flow.localPort : flow.remotePort },
 });

@@ -7,4 +7,5 @@ export const src = selector({
   run({ ip }, { prefix }) {
     return inPrefix(ip.source, prefix);
   },
+  member: ({ ip }) => ({ prefix: ip.source }),
 });

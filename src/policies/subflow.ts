@@ -12,4 +12,5 @@ export const subflow = selector({
       sameAddress(flow.remote, remote)
     );
   },
+  member: ({ flow }) => flow,
 });

@@ -4,6 +4,7 @@ import { addApply } from "./chain-apply.ts";
 import { addChange } from "./chain-change.ts";
 import { addExplain } from "./chain-explain.ts";
 import { addInspect } from "./chain-inspect.ts";
+import { addMembers } from "./chain-members.ts";
 
 export function addChain(program: Command): void {
   const chain = program
@@ -34,4 +35,5 @@ Then:
   addExplain(chain);
   addInspect(chain);
   addChange(chain);
+  addMembers(chain);
 }

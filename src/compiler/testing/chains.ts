@@ -1,6 +1,28 @@
 /** Chains of built-in policies that the tests run everywhere. */
+import { MemberSet } from "../../chain/member-set.ts";
+import { rate } from "../../policy/index.ts";
 import { packetType } from "../../policies/index.ts";
 import type { ChainOptions, Selection } from "./policy-harness.ts";
+
+/** A rate each: what the member brings along decides. */
+const sources = new MemberSet("src", {
+  name: "sources",
+  params: { rate },
+  members: [
+    { prefix: "10.0.0.0/23", rate: "8kbit" },
+    { prefix: "10.0.0.2", rate: "20mbit" },
+    { prefix: "fd00::/63", rate: "12kbit" },
+    { prefix: "fd00::/127", rate: "30mbit" },
+  ],
+});
+const pairs = new MemberSet("ip_pair", {
+  members: [
+    { local: "10.0.0.1", remote: "10.0.0.2" },
+    { local: "10.0.1.1", remote: "10.0.0.1" },
+    { local: "fd00::1", remote: "fd00::2" },
+  ],
+});
+const ports = new MemberSet("port", { constants: { side: "local" }, members: [{ port: 80 }, { port: 443 }] });
 
 const limit = ["rate_limit", { rate: "8kbit" }] as const;
 const typeChoices =
@@ -12,6 +34,10 @@ export const actorChains: Readonly<Record<string, ChainOptions>> = {
   blk_subflow: { actors: ["blk_subflow"] },
   rate_limit: { actors: [limit] },
   "blk_subflow, record, rate_limit": { actors: ["blk_subflow", "record", limit] },
+  "blk_subflow, record, rate_limit at the rate of a set's member": {
+    select: sources,
+    actors: ["blk_subflow", "record", ["rate_limit", { rate: sources.param("rate") }]],
+  },
   "blk_subflow, record, rate_limit behind a prefix": {
     select: ["dst", { prefix: "10.0.0.0/24" }],
     actors: ["blk_subflow", "record", limit],
@@ -33,6 +59,9 @@ const selections: Readonly<Record<string, Selection>> = {
   "port, either side": ["port", { port: 443 }],
   "port, ours": ["port", { port: 80, side: "local" }],
   "port, the peer's": ["port", { port: 80, side: "remote" }],
+  "a set of prefixes": sources,
+  "a set of pairs of addresses": pairs,
+  "a set of ports, and none of another": { and: [ports, { not: pairs }] },
   "sequence of subflows": ["sequence", { of: "subflow", from: 0xc000_0000, to: 0x4000_0000 }],
   "sequence of data, all in the lower half": ["sequence", { of: "data", from: 5, to: 0x8000_0000 }],
   "sequence of data, where numbers start again": ["sequence", { of: "data", from: 1n << 63n, to: 0x7fff_ffff }],

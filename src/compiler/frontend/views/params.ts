@@ -37,13 +37,16 @@ export class ConstantsView implements View {
 export class ParametersView implements View {
   readonly name = "params";
   readonly #slots: readonly ParameterSlot[];
-  constructor(slots: readonly ParameterSlot[]) {
+  readonly #fromMember: (name: string) => LanguageValue | undefined;
+  /** `fromMember` gives parameters that come from the member of a set instead. */
+  constructor(slots: readonly ParameterSlot[], fromMember: (name: string) => LanguageValue | undefined) {
     this.#slots = slots;
+    this.#fromMember = fromMember;
   }
 
   get(lowering: Lowering, property: string, node: ts.Node): LanguageValue | undefined {
     const slot = this.#slots.find(({ name }) => name === property);
-    if (!slot) return undefined;
+    if (!slot) return this.#fromMember(property);
     const { builder } = lowering;
     const word = builder.mapValue(parametersMap, slot.offset);
     const { representation } = slot.type;

@@ -1,0 +1,136 @@
+import { spawnSync } from "node:child_process";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { createNetns, deleteNetns, withNetns } from "../linux/index.ts";
+import { rate } from "../policy/index.ts";
+import { ActorChain, listChains, MemberSet, openChain, PolicyChain, SelectorChain, SetFullError } from "./index.ts";
+
+const netns = `emptcp-members-${process.pid}`;
+const name = `members-${process.pid}`;
+
+beforeAll(() => {
+  createNetns(netns);
+  const { status, stderr } = withNetns(netns, () => spawnSync("ip", ["link", "set", "lo", "up"], { encoding: "utf8" }));
+  if (status !== 0) throw new Error(stderr);
+});
+afterEach(() => {
+  for (const chain of listChains()) if (chain.name === name) chain.remove();
+});
+afterAll(() => deleteNetns(netns));
+
+function submit(set: MemberSet): void {
+  const actors = new ActorChain().add("rate_limit", { rate: set.param("rate" as never), per: "connection" });
+  new PolicyChain(new SelectorChain().select(set), actors, { name, netns, interfaces: ["lo"] }).submit();
+}
+
+const member = (host: number, mbit = 5) => ({ prefix: `10.0.0.${host}`, rate: `${mbit}mbit` });
+const phones = (max = 4) =>
+  new MemberSet("src", { name: "phones", params: { rate }, max, members: [member(1), member(2)] });
+/** Through the pins only, as another process would. */
+const members = () => openChain(name).members("phones");
+const shown = () =>
+  members()
+    .list()
+    .map(({ prefix, rate: at }) => `${prefix} ${at}`)
+    .sort();
+
+const pairs = (from: number, count: number) =>
+  Array.from({ length: count }, (_, i) => ({
+    local: "10.0.0.1",
+    remote: `10.${(from + i) >> 16}.${((from + i) >> 8) & 255}.${(from + i) & 255}`,
+    rate: "5mbit",
+  }));
+
+describe("members of a running chain", () => {
+  test("are those the set was made with, and come, change and go", () => {
+    submit(phones());
+    expect(shown()).toEqual(["10.0.0.1 5mbit", "10.0.0.2 5mbit"]);
+    members().add([member(3), member(1, 7)]);
+    expect(shown()).toEqual(["10.0.0.1 7mbit", "10.0.0.2 5mbit", "10.0.0.3 5mbit"]);
+    members().update([{ prefix: "10.0.0.3", rate: "9mbit" }]);
+    members().remove([{ prefix: "10.0.0.1" }]);
+    expect(shown()).toEqual(["10.0.0.2 5mbit", "10.0.0.3 9mbit"]);
+    members().replace([member(2, 1), member(4)]);
+    expect(shown()).toEqual(["10.0.0.2 1mbit", "10.0.0.4 5mbit"]);
+    expect(members().get({ prefix: "10.0.0.4" })).toEqual(member(4));
+    // Longer than a prefix there is: no member of its own.
+    members().add([{ prefix: "10.0.0.0/24", rate: "1mbit" }]);
+    expect(members().get({ prefix: "10.0.0.9" })).toBeUndefined();
+    expect(members().count()).toBe(3);
+  });
+
+  test.each<[string, () => void, RegExp]>([
+    ["add a wrong one", () => members().add([member(3), { prefix: "x", rate: "1mbit" }]), /add member 2 .*prefix=x/],
+    ["remove one that is none", () => members().remove([member(1), member(9)]), /remove member 2 .*no such member/],
+    ["change one that is none", () => members().update([member(1, 9), member(9)]), /change member 2 .*no such member/],
+    ["change to a wrong rate", () => members().update([member(2, 9), member(1, 1e9)]), /member 2 .*rate/],
+    ["replace by a wrong one", () => members().replace([member(3, 1e9)]), /member 1 .*rate/],
+    [
+      "add too many",
+      () => members().add([member(2, 9), member(3), member(4), member(5)]),
+      /has 2 and can have 4.*room for 2/,
+    ],
+    [
+      "replace by too many",
+      () => members().replace([1, 2, 3, 4, 5].map((host) => member(host))),
+      /Cannot add 5 .*room for 4/,
+    ],
+  ])("stay as they are when a person asks to %s", (_, change, message) => {
+    submit(phones());
+    expect(change).toThrow(message);
+    expect(shown()).toEqual(["10.0.0.1 5mbit", "10.0.0.2 5mbit"]);
+  });
+
+  test("are refused with a count when a hash map is full, few at a time or many", () => {
+    submit(new MemberSet("ip_pair", { name: "phones", params: { rate }, max: 1000, members: pairs(0, 990) }));
+    for (const count of [11, 400]) {
+      const more = pairs(990 - 5, count + 5).map((one) => ({ ...one, rate: "7mbit" }));
+      expect(() => members().add(more)).toThrow(SetFullError);
+      expect(() => members().add(more)).toThrow(
+        new RegExp(`add ${count} members.*has 990 and can have 1000.*room for 10;`),
+      );
+      expect(members().count()).toBe(990);
+      expect(
+        members()
+          .list()
+          .every((one) => one["rate"] === "5mbit"),
+      ).toBe(true);
+    }
+    members().add(pairs(990, 10));
+    expect(members().count()).toBe(1000);
+  });
+
+  test("are told apart by their set's name", () => {
+    submit(phones());
+    expect(openChain(name).members().name).toBe("phones");
+    expect(() => openChain(name).members("laptops")).toThrow(/set laptops.*it has phones/);
+    openChain(name).remove();
+    new PolicyChain(new SelectorChain(), new ActorChain().add("record"), { name, netns, interfaces: ["lo"] }).submit();
+    expect(() => openChain(name).members()).toThrow(/none of its selectors/);
+  });
+
+  test("give an actor's parameter, which is not set for the whole chain then", () => {
+    submit(phones());
+    expect(openChain(name).params()).toEqual([{ rate: "phones.rate" }]);
+    expect(() => openChain(name).set("rate_limit", { rate: "1mbit" })).toThrow(/members of phones/);
+  });
+
+  test("may be a hundred thousand", () => {
+    const many = Array.from({ length: 100_000 }, (__, i) => ({
+      local: i % 2 ? "10.0.0.1" : "fd00::1",
+      remote: i % 2 ? `10.1.${(i >> 8) & 255}.${i & 255}` : `fd00::${(i >> 8).toString(16)}:${(i & 255).toString(16)}`,
+      localPort: 443,
+      remotePort: 1024 + (i >> 4),
+      rate: `${1 + (i % 1000)}mbit`,
+    }));
+    submit(new MemberSet("subflow", { name: "phones", params: { rate }, max: 100_000 }));
+    const startMs = performance.now();
+    members().add(many);
+    const addedMs = performance.now();
+    const list = members().list();
+    console.info(`added in ${addedMs - startMs} ms, listed in ${performance.now() - addedMs} ms`);
+    expect(list).toHaveLength(100_000);
+    expect(members().get(many[77_777])).toMatchObject({ rate: "778mbit", remotePort: String(1024 + (77_777 >> 4)) });
+    members().remove(many.slice(0, 99_999));
+    expect(members().list()).toEqual([members().get(many[99_999])]);
+  });
+});
