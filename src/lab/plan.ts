@@ -239,9 +239,10 @@ function routeSteps(name: string, host: HostSpec, links: readonly PlannedLink[])
 }
 
 function endpointSteps(name: string, host: HostSpec, links: readonly PlannedLink[]): Step[] {
-  const announced = (host.announces ?? []).map(({ address, port, link }) =>
-    run(name, "ip", `mptcp endpoint add ${address} dev ${link} ${port === undefined ? "" : `port ${port} `}signal`),
-  );
+  const announced = (host.announces ?? []).map(({ address, port, id, link }) => {
+    const more = [id === undefined ? [] : ["id", `${id}`], port === undefined ? [] : ["port", `${port}`]].flat();
+    return run(name, "ip", ["mptcp endpoint add", address, "dev", link, ...more, "signal"].join(" "));
+  });
   return [...announced, ...roleSteps(name, host, links)];
 }
 

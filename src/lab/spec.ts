@@ -54,7 +54,13 @@ export type HostSpec = {
   /** Passes on what is not for itself (IPv4). */
   readonly forwards?: true;
   /** Announced to peers beside what `endpoints` says. With a port, the kernel takes joins there too. */
-  readonly announces?: readonly { readonly address: string; readonly port?: number; readonly link: string }[];
+  readonly announces?: readonly {
+    readonly address: string;
+    readonly link: string;
+    readonly port?: number;
+    /** By which the peer knows the address, from 1; the kernel chooses unless told. */
+    readonly id?: number;
+  }[];
   /** More settings of its namespace, e.g. `{ "net.ipv4.tcp_notsent_lowat": 131072 }`. */
   readonly sysctls?: Readonly<Record<string, string | number>>;
 };

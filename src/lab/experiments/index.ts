@@ -11,6 +11,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "guests' subflows over two uplinks of their hypervisor (about 4 minutes)",
     load: async () => (await import("./multi-tenant.ts")).multiTenant,
   },
+  "path-management": {
+    summary: "one path at first, more with the bytes received, none that shares a link (about 4 minutes)",
+    load: async () => (await import("./path-management.ts")).pathManagement,
+  },
 };
 
 export { runExperiment, type Experiment, type ExperimentOptions } from "./experiment.ts";

@@ -51,12 +51,12 @@ const whole: Plan = { pairs: [1, 2, 4], backgroundMbit: [0, 15, 30, 45], rounds:
 const quick: Plan = { pairs: [1], backgroundMbit: [0, 30], rounds: 1, warmUpMs: 500, measureMs: 700 };
 
 const guest = (side: "a" | "b", pair: number) => `${side}${pair}`;
+const network = (side: "a" | "b", pair: number) => `10.${side === "a" ? 1 : 2}.${pair}.0/24`;
 const tap = (side: "a" | "b", pair: number) => `v${guest(side, pair)}`;
 
 /** `count` pairs of guests, one of each pair behind either hypervisor. */
 export function tenantLab(count: number): LabSpec {
   const pairs = Array.from({ length: count }, (_, i) => i + 1);
-  const network = (side: "a" | "b", pair: number) => `10.${side === "a" ? 1 : 2}.${pair}.0/24`;
   const hypervisor = (far: "a" | "b"): HostSpec => ({
     forwards: true,
     routes: Object.fromEntries(pairs.map((pair) => [network(far, pair), first])),
@@ -106,7 +106,7 @@ function arrange(lab: Lab, side: Side, pairs: number): () => void {
       const hop = (link: string) => `via ${bare(lab.link(link).ends[1 - index].ipv4)} dev ${link}`;
       for (let pair = 1; pair <= pairs; pair++) {
         const replace = (hops: string) =>
-          runTool(lab.netnsOf(host), "ip", `route replace 10.${far === "a" ? 1 : 2}.${pair}.0/24 ${hops}`.split(" "));
+          runTool(lab.netnsOf(host), "ip", `route replace ${network(far, pair)} ${hops}`.split(" "));
         replace(`nexthop ${hop(first)} nexthop ${hop(second)}`);
         undo.push(() => replace(hop(first)));
       }
