@@ -1,7 +1,15 @@
 /** Composing a chain: which packets (selectors), what happens to them (actors). Nothing here touches the kernel. */
 import type { Actor, InputsOf, ParameterType, Selector } from "../policy/index.ts";
 import { builtInActor, builtInSelector } from "../policies/registry.ts";
-import { completeInputs, readConstant, readWord, checkNames, ParameterError, type InputRecord, type Input } from "./inputs.ts";
+import {
+  completeInputs,
+  readConstant,
+  readWord,
+  checkNames,
+  ParameterError,
+  type InputRecord,
+  type Input,
+} from "./inputs.ts";
 import { MemberParameter, MemberSet, type InputsOrMembers } from "./member-set.ts";
 
 /** A selector expression as a person composed it. */
@@ -97,15 +105,21 @@ export class ActorChain {
   }
 
   /** Appends an actor, by a built-in one's name or as a value. `rate_limit` also takes `per`: `connection` or `subflow`. */
-  add<A extends Actor>(policy: string | A, inputs?: InputsOrMembers<A["params"]> & { readonly per?: "connection" | "subflow" }): this {
+  add<A extends Actor>(
+    policy: string | A,
+    inputs?: InputsOrMembers<A["params"]> & { readonly per?: "connection" | "subflow" },
+  ): this {
     const actor = typeof policy === "string" ? builtInActor(policy) : policy;
     if (actor?.kind !== "actor") throw new TypeError(`Cannot add ${describe(actor)}: it is no actor`);
-    const { own, fromMember } = separateMembers(actor, { ...(inputs as Readonly<Record<string, Input | MemberParameter>>) });
+    const { own, fromMember } = separateMembers(actor, {
+      ...(inputs as Readonly<Record<string, Input | MemberParameter>>),
+    });
     const { per, ...rest } = own;
     const given: InputRecord = "per" in actor.params ? { ...rest, per } : rest;
     checkNames(actor, given);
     const omitted = new Set(Object.keys(fromMember));
-    for (const [name, type, input] of completeInputs(actor, given, omitted)) readWord(type, input, `${actor.name}.${name}`, anyInterface);
+    for (const [name, type, input] of completeInputs(actor, given, omitted))
+      readWord(type, input, `${actor.name}.${name}`, anyInterface);
     this.#entries.push({ policy: actor, inputs: given, fromMember, ...(isPer(per, actor) && { per }) });
     return this;
   }

@@ -193,9 +193,11 @@ export class PolicyChain {
     return {
       name: this.name,
       selector: selectorTree(this.selectors.expression),
-      actors: actors.map(
-        ({ policy, entry }): PolicyUse => ({ policy, file: policyFile(policy), fromMember: memberUses(entry) }),
-      ),
+      actors: actors.map(({ policy, entry }): PolicyUse => ({
+        policy,
+        file: policyFile(policy),
+        fromMember: memberUses(entry),
+      })),
     };
   }
 
