@@ -16,6 +16,7 @@ export class MapTypes {
   readonly #builder: BtfBuilder;
   readonly #integers = new Map<string, number>();
   readonly #numbers = new Map<number, number>();
+  #lock: number | undefined;
 
   constructor(builder: BtfBuilder) {
     this.#builder = builder;
@@ -32,16 +33,16 @@ export class MapTypes {
     };
     const members = Object.entries(numbers)
       .filter(([, number]) => number !== 0)
-      .map(([member, number], i) => ({ name: member, type: this.#number(number), bitOffset: 64 * i, bitSize: 0 }));
+      .map(([member, number]): [string, number] => [member, this.#number(number)])
+      .concat(spec.spinLockAt === undefined ? [] : this.#described(spec))
+      .map(([member, type], i) => ({ name: member, type, bitOffset: 64 * i, bitSize: 0 }));
     const size = 8 * members.length;
     return this.#variable(name, this.#builder.add({ kind: "struct", name: "", size, members }), size);
   }
 
   /** Bytes that make up a data section: libbpf turns each such section into an array map of one entry. */
-  data(name: string, size: number): Variable {
-    const element = this.#integer("unsigned char", 1);
-    const type = this.#builder.add({ kind: "array", type: element, indexType: this.#integer("int", 4), length: size });
-    return this.#variable(name, type, size);
+  data(name: string, spec: MapSpec): Variable {
+    return this.#variable(name, this.#value(spec), spec.valueSize);
   }
 
   /** Lists variables as those of a section, one behind the other. */
@@ -53,6 +54,40 @@ export class MapTypes {
       return { type: variable.type, offset, size: variable.size };
     });
     this.#builder.add({ kind: "dataSection", name, size, variables: placed });
+  }
+
+  /** Members that say what key and value are, for the kernel to find the lock; an array's key has to be a number. */
+  #described(spec: MapSpec): [string, number][] {
+    const key = spec.keySize === 4 ? this.#integer("unsigned int", 4) : this.#bytes(spec.keySize);
+    const pointer = (type: number): number => this.#builder.add({ kind: "pointer", type });
+    return [
+      ["key", pointer(key)],
+      ["value", pointer(this.#value(spec))],
+    ];
+  }
+
+  #value({ valueSize, spinLockAt }: MapSpec): number {
+    if (spinLockAt === undefined) return this.#bytes(valueSize);
+    this.#lock ??= this.#builder.add({
+      kind: "struct",
+      name: "bpf_spin_lock",
+      size: 4,
+      members: [{ name: "val", type: this.#integer("unsigned int", 4), bitOffset: 0, bitSize: 0 }],
+    });
+    const end = spinLockAt + 4;
+    const members = [
+      { name: "lock", type: this.#lock, bitOffset: 8 * spinLockAt, bitSize: 0 },
+      ...(spinLockAt > 0 ? [{ name: "before", type: this.#bytes(spinLockAt), bitOffset: 0, bitSize: 0 }] : []),
+      ...(end < valueSize
+        ? [{ name: "after", type: this.#bytes(valueSize - end), bitOffset: 8 * end, bitSize: 0 }]
+        : []),
+    ].sort((a, b) => a.bitOffset - b.bitOffset);
+    return this.#builder.add({ kind: "struct", name: "", size: valueSize, members });
+  }
+
+  #bytes(length: number): number {
+    const type = this.#integer("unsigned char", 1);
+    return this.#builder.add({ kind: "array", type, indexType: this.#integer("int", 4), length });
   }
 
   #variable(name: string, type: number, size: number): Variable {

@@ -204,9 +204,18 @@ function typeToMap(name: string, btf: Btf): MapSpec {
       valueSize: size("value"),
       maxEntries: number("max_entries") ?? 0,
       ...(flags !== 0 && { flags }),
+      ...lockIn(btf, pointees.get("value")),
     };
   } catch (error) {
     if (!(error instanceof BtfError)) throw error;
     throw new ElfError(`Cannot read object file: map ${name} is not described: ${error.message}`, { cause: error });
   }
+}
+
+/** Where a value's lock is, if it has one. */
+function lockIn(btf: Btf, value: number | undefined): Pick<MapSpec, "spinLockAt"> {
+  const type = value === undefined ? undefined : btf.type(btf.skipModifiers(value));
+  const lock =
+    type?.kind === "struct" ? type.members.find((member) => btf.nameOf(member.type) === "bpf_spin_lock") : undefined;
+  return lock ? { spinLockAt: lock.bitOffset / 8 } : {};
 }

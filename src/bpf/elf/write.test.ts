@@ -15,6 +15,7 @@ const initial = { key: new Uint8Array(4), value: Uint8Array.from({ length: 16 },
 function program(instructions: readonly Instruction[], rest: Partial<ProgramSpec> = {}): ProgramSpec {
   return { name: "limit", type: "schedCls", license: "GPL", instructions, maps: { flows, params: words }, ...rest };
 }
+const locked: MapSpec = { ...flows, name: "locked", type: "hash", spinLockAt: 8 };
 const code = [asm.loadMap(1, "flows"), asm.loadMapValue(2, "params", 8), asm.alu64.mov.imm(0, 0), asm.exit()];
 
 /** Values that programs address are in data sections. */
@@ -27,14 +28,19 @@ describe("writeElf()", () => {
   test("writes what readElf() reads: programs of one section, maps, values that programs address", () => {
     const object = {
       programs: { ingress: program(code), egress: program([asm.alu64.mov.imm(3, 1), ...code]) },
-      maps: { ring, params: { ...words, contents: [initial] } },
+      maps: { ring, locked, params: { ...words, contents: [initial] } },
     };
     const { programs, maps, license } = readElf(writeElf(object));
     expect(programs).toEqual([
       { name: "ingress", section: "tc", instructions: code.map(inData) },
       { name: "egress", section: "tc", instructions: object.programs.egress.instructions.map(inData) },
     ]);
-    expect(maps).toEqual({ flows, ring, ".data.params": { ...words, name: "data.params", contents: [initial] } });
+    expect(maps).toEqual({
+      flows,
+      ring,
+      locked,
+      ".data.params": { ...words, name: "data.params", contents: [initial] },
+    });
     expect(license).toBe("GPL");
   });
 

@@ -58,7 +58,7 @@ export function writeElf(object: ObjectSpec): Uint8Array {
     const name = identifier(key);
     const bytes = initialValue(key, maps[key]);
     const section = add(`.data.${name}`, bytes, data);
-    types.section(`.data.${name}`, [types.data(name, bytes.length)]);
+    types.section(`.data.${name}`, [types.data(name, maps[key])]);
     symbols.push({ name, type: SymbolType.object, section, value: 0, size: bytes.length });
     symbolNumbers.set(key, symbols.length);
   }
