@@ -3,6 +3,7 @@ export * from "./decode.ts";
 export * from "./encode.ts";
 export * from "./helpers.ts";
 export * from "./instruction.ts";
+export * from "./map-info.ts";
 export * from "./opcodes.ts";
 export * from "./spec.ts";
 export * from "./disassemble.ts";

@@ -3,6 +3,7 @@
  * those that come out are copies.
  */
 import { readFileSync } from "node:fs";
+import { mapInfo } from "../bpf/map-info.ts";
 import { MapType, type MapSpec, type MapTypeName } from "../bpf/spec.ts";
 import { deleteMany, readMany, updateMany } from "./map-batches.ts";
 import { bpf, nameAt, objectInfo, tryBpf } from "./bpf-syscall.ts";
@@ -11,6 +12,7 @@ import { errnos } from "./ffi.ts";
 import { explainRefusal, type KernelFeature } from "./kernel-error.ts";
 import { KernelObject, openById, openPinned } from "./kernel-object.ts";
 import { mapMemory, possibleCpus, wholePages } from "./memory.ts";
+import { loadTypeInfo } from "./type-info.ts";
 
 /** BPF_F_* flags of maps (include/uapi/linux/bpf.h). */
 export const MapFlag = { noPrealloc: 1 << 0, readOnlyProgram: 1 << 7, mmapable: 1 << 10 } as const;
@@ -252,20 +254,30 @@ export class KernelMap extends KernelObject {
 export function createMap(spec: MapSpec): KernelMap {
   const features: KernelFeature[] = [mapTypeSupport[spec.type]];
   if ((spec.flags ?? 0) & MapFlag.mmapable) features.push(mappableArrays);
-  const { result } = bpf(
-    "mapCreate",
-    {
-      type: MapType[spec.type],
-      keySize: spec.keySize,
-      valueSize: spec.valueSize,
-      maxEntries: spec.maxEntries,
-      flags: spec.flags ?? 0,
-      name: spec.name,
-    },
-    `create map ${spec.name} (${spec.type}, key ${spec.keySize} B, value ${spec.valueSize} B, ${spec.maxEntries} entries)`,
-    { capabilities: ["CAP_BPF"], features },
-  );
-  const map = new KernelMap(result, { ...spec, flags: spec.flags ?? 0 });
+  const info = mapInfo(spec);
+  const types = info && loadTypeInfo(info.btf, `map ${spec.name}`);
+  try {
+    const { result } = bpf(
+      "mapCreate",
+      {
+        type: MapType[spec.type],
+        keySize: spec.keySize,
+        valueSize: spec.valueSize,
+        maxEntries: spec.maxEntries,
+        flags: spec.flags ?? 0,
+        name: spec.name,
+        ...(types && { btfFd: types.fd, btfKeyTypeId: info.keyType, btfValueTypeId: info.valueType }),
+      },
+      `create map ${spec.name} (${spec.type}, key ${spec.keySize} B, value ${spec.valueSize} B, ${spec.maxEntries} entries)`,
+      { capabilities: ["CAP_BPF"], features },
+    );
+    return withContents(new KernelMap(result, { ...spec, flags: spec.flags ?? 0 }), spec);
+  } finally {
+    types?.close();
+  }
+}
+
+function withContents(map: KernelMap, spec: MapSpec): KernelMap {
   try {
     const contents = spec.contents ?? [];
     if (map.perCpu) {

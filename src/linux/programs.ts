@@ -14,6 +14,7 @@ import { explainRefusal } from "./kernel-error.ts";
 import { KernelObject, openById, openPinned } from "./kernel-object.ts";
 import type { KernelMap } from "./maps.ts";
 import { explainVerifierLog } from "./verifier-error.ts";
+import { loadTypeInfo } from "./type-info.ts";
 
 export interface ProgramInfo {
   readonly id: number;
@@ -78,7 +79,7 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
     field: kernelFieldOffset,
   });
   const info = programInfo(spec);
-  const btf = loadBtf(info.btf, spec.name);
+  const btf = loadTypeInfo(info.btf, `program ${spec.name}`);
   try {
     return load(spec, {
       type: ProgramType[spec.type],
@@ -114,13 +115,6 @@ function load(spec: ProgramSpec, attributes: Attributes<"progLoad">): KernelProg
       features: support ? [support] : [],
     })
   );
-}
-
-function loadBtf(btf: Uint8Array, name: string): KernelObject {
-  const { result } = bpf("btfLoad", { btf, size: btf.length }, `load the type information of program ${name}`, {
-    capabilities: ["CAP_BPF"],
-  });
-  return new KernelObject(result, `type information of program ${name}`);
 }
 
 /** Kernels that do not know tcx know its programs as plain tc ones: the type is only needed when attaching. */

@@ -3,7 +3,7 @@
  * chain declare, that a selector declares, or whose policy observes, stands for one memory in the whole chain; what an
  * actor alone declares is its own, also when it stands twice in a chain.
  */
-import type { Flow } from "./packet.ts";
+import type { Flow, SavedOption } from "./packet.ts";
 import type { IntegerName, ParameterType } from "./types.ts";
 
 /** A field: an integer type, or `bytes(n)`. */
@@ -11,10 +11,6 @@ export type FieldType = ParameterType<number, number | bigint> | BytesType;
 /** A record's fields: a name and a type each. */
 export type Fields = Readonly<Record<string, FieldType & { readonly seed?: KernelFact }>>;
 
-/** Raw bytes in a record, such as a saved option. */
-export interface Bytes {
-  readonly __bytes: never;
-}
 export interface BytesType {
   readonly representation: { readonly kind: "bytes"; readonly length: number };
 }
@@ -29,7 +25,7 @@ export type FieldLayout = IntegerName | { readonly bytes: number };
  */
 export type KernelFact = "rttUs" | "windowScale" | "present" | "tokenLocal" | "tokenRemote";
 /** A record as the policy sees it. `record.field += n` is atomic in fields of 4 and 8 bytes; other writes are plain. */
-export type StateRecord<F> = { -readonly [K in keyof F]: F[K] extends BytesType ? Bytes : number };
+export type StateRecord<F> = { -readonly [K in keyof F]: F[K] extends BytesType ? SavedOption : number };
 
 /** A record with a flag that only one taker gets; see `claim` and `offer`. */
 export type Claimable<R> = R & { readonly __claimable: true };
@@ -74,7 +70,7 @@ export interface StateType<View = unknown> {
   readonly __view?: View;
 }
 
-/** Raw bytes of a record: `length` of them, from 1 to 256. */
+/** Room for an option that `option.save(record.field)` keeps: `length` bytes, from 1 to 256. */
 export function bytes(length: number): BytesType {
   if (!Number.isInteger(length) || length < 1 || length > 256)
     throw new RangeError(`Cannot declare bytes(${length}): a field has 1 to 256 bytes`);

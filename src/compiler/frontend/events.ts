@@ -84,7 +84,7 @@ function declaredEvent(node: ts.CallExpression, program: PolicyProgram): FoundEv
 export function lowerEmit(lowering: Lowering, node: ts.CallExpression): LanguageValue {
   const { builder } = lowering;
   const { name } = declaredEvent(node, lowering.program);
-  const { events, policy, lost } = lowering.emitter;
+  const { events, policy } = lowering.emitter;
   const number = events.findIndex((event) => event.name === name);
   const slot = events[number];
   const flow = lowerExpression(lowering, node.arguments[1]);
@@ -114,7 +114,7 @@ export function lowerEmit(lowering: Lowering, node: ts.CallExpression): Language
   builder.jump(exit);
 
   lowering.enter(full);
-  lost();
+  lowering.emitter.lost();
   builder.write(done, builder.const(0));
   builder.jump(exit);
   lowering.enter(exit);

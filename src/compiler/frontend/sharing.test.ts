@@ -25,13 +25,22 @@ function sharing(text: string, options: Omit<ChainOptions, "source">) {
 
 const from = (sourcePort: number): Uint8Array => makeFrame({ tcp: { sourcePort } });
 
-describe("table()", () => {
-  const counting = (body: string) =>
-    sharing(
-      `export const test = actor({ name: "test", state: { ports, out: shared({ x: u64 }) }, run(packet, _, { ports, out }) { ${body} } });`,
-      { actors: ["test"] },
-    );
+const counting = (body: string) =>
+  sharing(
+    `export const test = actor({ name: "test", state: { ports, out: shared({ x: u64 }) }, run(packet, _, { ports, out }) { ${body} } });`,
+    { actors: ["test"] },
+  );
 
+const count = (name: string) => `export const ${name} = actor({ name: "${name}", state: { ports },
+  run(packet, _, { ports }) { const port = ports.getOrCreate(packet.tcp.sourcePort); if (port) port.packets += 1; } });\n`;
+
+const by = (name: string, extra = "") =>
+  `export const ${name} = actor({ name: "${name}", state: { ports }, observe: learnPorts, run(packet) { ${extra} } });\n`;
+
+const claiming = (state: string, body: string) =>
+  `export const test = actor({ name: "test", state: { jobs: ${state}, out: shared({ taken: u64 }) }, run(packet, _, { jobs, out }) { ${body} } });`;
+
+describe("table()", () => {
   it("keeps a record per key", () => {
     const vm = counting("const port = ports.getOrCreate(packet.tcp.sourcePort); if (port) port.packets += 1;");
     for (const port of [1, 2, 1]) vm.run(from(port));
@@ -51,15 +60,11 @@ describe("table()", () => {
   });
 
   it("takes the key in its own type only", () => {
-    const wide = () => counting("ports.delete(packet.tcp.sequence);");
-    expect(wide).toThrow("EM1012");
+    expect(() => counting("ports.delete(packet.tcp.sequence);")).toThrow("EM1012");
   });
 });
 
 describe("state declared once", () => {
-  const count = (name: string) => `export const ${name} = actor({ name: "${name}", state: { ports },
-    run(packet, _, { ports }) { const port = ports.getOrCreate(packet.tcp.sourcePort); if (port) port.packets += 1; } });\n`;
-
   it("is one for all policies of the chain that import it", () => {
     const vm = sharing(count("first") + count("second"), { actors: ["first", "second"] });
     vm.run(from(7));
@@ -128,8 +133,6 @@ describe("perCpu()", () => {
 
 describe("observe", () => {
   const none = `export const none = selector({ name: "none", run: () => false });\n`;
-  const by = (name: string, extra = "") =>
-    `export const ${name} = actor({ name: "${name}", state: { ports }, observe: learnPorts, run(packet) { ${extra} } });\n`;
 
   it("learns of packets that no selector wants, once for all that import it", () => {
     const vm = sharing(none + by("first") + by("second"), { select: "none", actors: ["first", "second"] });
@@ -239,13 +242,10 @@ describe("fetchAdd()", () => {
 });
 
 describe("claim() and offer()", () => {
-  const text = (state: string, body: string) =>
-    `export const test = actor({ name: "test", state: { jobs: ${state}, out: shared({ taken: u64 }) }, run(packet, _, { jobs, out }) { ${body} } });`;
-
   it("give each offer to one taker", () => {
     const body = `const job = jobs.getOrCreate(packet.flow); if (!job) return;
       if (packet.tcp.syn) offer(job); else if (claim(job)) { out.taken += 1; job.size += 1; }`;
-    const vm = sharing(text("claimable(flows({ size: u64 }))", body), { actors: ["test"] });
+    const vm = sharing(claiming("claimable(flows({ size: u64 }))", body), { actors: ["test"] });
     const syn = makeFrame({ tcp: { flags: 0x02 } });
     const plain = makeFrame();
     for (const frame of [plain, syn, plain, plain, syn, syn, plain, plain]) vm.run(frame);
@@ -254,7 +254,7 @@ describe("claim() and offer()", () => {
   });
 
   it("work on shared records", () => {
-    const vm = sharing(text("claimable(shared({ size: u64 }))", "if (claim(jobs)) out.taken += 1; offer(jobs);"), {
+    const vm = sharing(claiming("claimable(shared({ size: u64 }))", "if (claim(jobs)) out.taken += 1; offer(jobs);"), {
       actors: ["test"],
     });
     for (let i = 0; i < 3; i++) vm.run(from(1));
@@ -263,7 +263,7 @@ describe("claim() and offer()", () => {
 
   it("are refused for records without a flag", () => {
     expect(() =>
-      sharing(text("shared({ size: u64 })", "if (claim(jobs)) out.taken += 1;"), { actors: ["test"] }),
+      sharing(claiming("shared({ size: u64 })", "if (claim(jobs)) out.taken += 1;"), { actors: ["test"] }),
     ).toThrow("EM1023");
   });
 });

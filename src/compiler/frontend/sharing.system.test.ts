@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { makeFrame } from "../testing/packets.ts";
+import { KernelRunner } from "../testing/kernel-runner.ts";
+import { chain, type ChainOptions, type Runner } from "../testing/policy-harness.ts";
+import { policySource } from "../testing/policy-source.ts";
+import { importEverything } from "../testing/refusals.ts";
+import type { Hook } from "../index.ts";
+
+const policies = `${importEverything}
+const ports = table(u16, { packets: u32, last: u64 });
+const verdicts = perPacket({ marks: u32, wide: u64 });
+const totals = perCpu({ packets: u64 });
+const jobs = claimable(flows({ size: u64, taken: u32 }, 64));
+const slots = claimable(table(u32, { offers: u32 }, 64));
+const opened = event("opened", { key: u64, port: u16, known: u8 });
+export const often = selector({
+  name: "often",
+  state: { ports, verdicts },
+  observe(packet, { ports }) {
+    const port = ports.getOrCreate(packet.tcp.sourcePort);
+    if (port) port.last = fetchAdd(port.packets, 1);
+  },
+  run(packet, _, { ports, verdicts }) {
+    verdicts.marks = packet.tcp.sourcePort;
+    const port = ports.get(packet.tcp.sourcePort);
+    return port !== undefined && port.packets > 1;
+  },
+});
+export const tell = actor({
+  name: "tell",
+  state: { ports, verdicts, totals },
+  run(packet, _, { ports, verdicts, totals }) {
+    totals.packets += 1;
+    const was = ports.delete(verdicts.marks as number === 7 ? 7 : 0);
+    if (!emit(opened, packet.flow, { key: 0x1122_3344_5566_7788, port: packet.tcp.sourcePort, known: was })) cannot("room");
+    verdicts.wide = packet.tcp.sequence;
+  },
+});
+export const job = actor({
+  name: "job",
+  state: { jobs, slots, verdicts, all: claimable(shared({ turns: u32 })) },
+  run(packet, _, { jobs, slots, verdicts, all }) {
+    const job = jobs.getOrCreate(packet.flow);
+    const slot = slots.getOrCreate(u32(verdicts.wide));
+    if (!job || !slot) return;
+    offer(slot);
+    if (claim(slot)) slot.offers += 1;
+    if (packet.tcp.syn) offer(job);
+    else if (claim(job)) { job.taken += 1; job.size = verdicts.wide; }
+    if (claim(all)) all.turns += 1;
+    offer(all);
+  },
+});`;
+
+const options: ChainOptions = { source: policySource(policies), select: "often", actors: ["tell", "job"] };
+
+/** What a chain leaves of some packets; times are those of the runner's clock. */
+function leave(runner: Runner): unknown {
+  for (const [port, flags, sequence] of [
+    [5, 2, 1],
+    [7, 2, 2],
+    [5, 16, 3],
+    [7, 2, 4],
+    [7, 16, 5],
+    [7, 16, 0x8000_0000],
+    [5, 16, 7],
+    [5, 2, 7],
+    [5, 16, 9],
+  ] as const)
+    runner.run(makeFrame({ tcp: { sourcePort: port, flags, sequence } }));
+  const events = runner.events().map(({ timeNs, ...event }) => ({ ...event, hasTime: timeNs > 0n }));
+  return { events, state: runner.state(), counters: runner.counters() };
+}
+
+describe("shared, observed, claimed and emitted", () => {
+  it.each(["xdp", "tcx_ingress", "tcx_egress"] as const)("kernel and VM agree on %s", (hook: Hook) => {
+    const tested = chain(options);
+    using kernel = new KernelRunner(tested, hook);
+    const left = leave(kernel);
+    expect(left).toEqual(leave(tested.vm(hook)));
+    expect((left as { events: unknown[] }).events).toHaveLength(6);
+  });
+});
