@@ -1,5 +1,5 @@
 /** The chains measured: composed as a person would, and the name of the C file that does the same. */
-import { ActorChain, PolicyChain, SelectorChain, type ChainOptions } from "../chain/index.ts";
+import { ActorChain, MemberSet, PolicyChain, SelectorChain, type ChainOptions } from "../chain/index.ts";
 import { windowCap } from "./policies.ts";
 
 export type BenchHook = "xdp" | "tcx_ingress";
@@ -24,10 +24,27 @@ export interface BenchChain {
   readonly baseline: string;
   readonly selectors: SelectorChain;
   readonly actors: ActorChain;
+  /** A set among the selectors; the baseline keeps the same in its map `members`. */
+  readonly set?: MemberSet;
 }
 
 const toPrefix = (): SelectorChain => new SelectorChain().select("dst", { prefix: "10.1.0.0/16" });
 const capAndRecord = (): ActorChain => new ActorChain().add(windowCap, caps[0]).add("blk_subflow").add("record");
+
+const timedSubflow = { local: "10.1.0.1", remote: "10.2.0.2", localPort: 43_210, remotePort: 5001 };
+export const setSize = 100_000;
+
+/** Many subflows, among them that of the packet timed, with a window each. */
+const subflows = new MemberSet("subflow", {
+  params: windowCap.params,
+  max: setSize,
+  members: Array.from({ length: setSize }, (_, i) => ({
+    ...timedSubflow,
+    ...(i > 0 && { remote: `10.${i >> 14}.${(i >> 6) & 0xff}.${i & 0x3f}`, remotePort: 1024 + (i % 50_000) }),
+    window: 40_000 - (i % 1000),
+    flip: 1,
+  })),
+});
 
 export const benchChains: readonly BenchChain[] = [
   {
@@ -35,6 +52,19 @@ export const benchChains: readonly BenchChain[] = [
     baseline: "one_one",
     selectors: toPrefix(),
     actors: new ActorChain().add(windowCap, caps[0]),
+  },
+  {
+    name: "a constant subflow + 1 actor",
+    baseline: "subflow_one",
+    selectors: new SelectorChain().select("subflow", timedSubflow),
+    actors: new ActorChain().add(windowCap, caps[0]),
+  },
+  {
+    name: "a set of 100 000 subflows + 1 actor",
+    baseline: "set_one",
+    selectors: new SelectorChain().select(subflows),
+    actors: new ActorChain().add(windowCap, { window: subflows.param("window"), flip: subflows.param("flip") }),
+    set: subflows,
   },
   { name: "1 selector + 3 actors", baseline: "one_three", selectors: toPrefix(), actors: capAndRecord() },
   {

@@ -1,7 +1,7 @@
 /** How long it takes to compile a chain, and to submit one. */
 import { createLab } from "../lab/index.ts";
 import { benchChains, policyChain } from "./chains.ts";
-import { median } from "./measure.ts";
+import { median } from "../lab/measure/programs.ts";
 
 const rounds = 15;
 

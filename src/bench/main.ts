@@ -5,7 +5,7 @@
 import { clangVersion } from "./baseline.ts";
 import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
 import { measureDurations } from "./durations.ts";
-import { timePrograms } from "./measure.ts";
+import { timePrograms } from "../lab/measure/programs.ts";
 import { timedPacket } from "./packets.ts";
 import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
 import { formatTable, rounded, type Row } from "./report.ts";

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ActorChain, PolicyChain, SelectorChain } from "../chain/index.ts";
 import { connectHosts, createLab, watchSteal, type Lab } from "../lab/index.ts";
-import { median } from "./measure.ts";
+import { median } from "../lab/measure/programs.ts";
 
 const transferMs = 1500;
 const warmUpMs = 300;

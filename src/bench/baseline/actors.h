@@ -107,7 +107,7 @@ struct map_definition SECTION("maps") flows = {MAP_LRU_HASH, sizeof(struct flow_
 
 INLINE u64 mapped(u32 v4) { return (u64)v4 << 32 | 0xffff0000; }
 
-INLINE struct flow *flow_of(struct packet *p) {
+INLINE struct flow_key flow_key_of(struct packet *p) {
   struct flow_key key = {};
   if (p->is_v4) {
     key.local[1] = mapped(*(u32 *)(p->ip + 16));
@@ -120,6 +120,11 @@ INLINE struct flow *flow_of(struct packet *p) {
   }
   key.local_port = swap16(*(u16 *)(p->tcp + 2));
   key.remote_port = swap16(*(u16 *)p->tcp);
+  return key;
+}
+
+INLINE struct flow *flow_of(struct packet *p) {
+  struct flow_key key = flow_key_of(p);
   struct flow *flow = map_lookup(&flows, &key);
   if (LIKELY(flow)) return flow;
   struct flow empty = {};

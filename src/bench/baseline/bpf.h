@@ -7,7 +7,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 /* include/uapi/linux/bpf.h */
-enum { MAP_PER_CPU_ARRAY = 6, MAP_LRU_HASH = 9 };
+enum { MAP_HASH = 1, MAP_PER_CPU_ARRAY = 6, MAP_LRU_HASH = 9 };
 enum { NO_EXIST = 1 };
 enum { XDP_DROP = 1, XDP_PASS = 2, TCX_NEXT = -1, TCX_DROP = 2 };
 

@@ -22,3 +22,8 @@ INLINE int is_pure_ack(context *ctx, struct packet *p) {
 INLINE int is_pair(struct packet *p) {
   return p->is_v4 && destination_v4(p) == V4(10, 1, 0, 1) && source_v4(p) == V4(10, 2, 0, 2);
 }
+
+/* From port 5001 to port 43210 of the pair above. */
+INLINE int is_subflow(struct packet *p) {
+  return is_pair(p) && *(u16 *)(p->tcp + 2) == swap16(43210) && *(u16 *)p->tcp == swap16(5001);
+}

@@ -2,6 +2,7 @@
 import { cpus, release } from "node:os";
 import type { PolicyChain, RunningChain } from "../../chain/index.ts";
 import type { Lab } from "../lab.ts";
+import { median } from "../measure/programs.ts";
 import { runQuiet, watchSteal } from "../measure/steal.ts";
 import type { Report } from "../report/report.ts";
 
@@ -88,12 +89,6 @@ export interface Spread {
 export function spreadOf(values: readonly number[]): Spread {
   if (values.length === 0) throw new RangeError("Cannot take the median of nothing");
   return { value: median(values), low: Math.min(...values), high: Math.max(...values) };
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** The median of what each round's two sides give, in percent: rounds differ more than the sides of a round do. */

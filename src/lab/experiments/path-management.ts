@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ActorChain, PolicyChain, SelectorChain } from "../../chain/index.ts";
 import { createLab, type Lab } from "../lab.ts";
 import { readMptcpCounters } from "../measure/counters.ts";
+import { median } from "../measure/programs.ts";
 import type { Section } from "../report/report.ts";
 import type { LabSpec } from "../spec.ts";
 import { requestResponse } from "../workload/request-response.ts";
@@ -16,7 +17,6 @@ import {
   formatChange,
   formatSpread,
   inTurn,
-  median,
   spreadOf,
   type Experiment,
   type ExperimentOptions,

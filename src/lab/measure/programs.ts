@@ -1,11 +1,9 @@
 /** Timing by BPF_PROG_TEST_RUN: many short rounds, the two sides in turn, disturbed rounds left out, medians. */
-import { watchSteal } from "../lab/measure/steal.ts";
-import { testRun, type KernelProgram } from "../linux/programs.ts";
+import { testRun, type KernelProgram } from "../../linux/programs.ts";
+import { watchSteal } from "./steal.ts";
 
-export const repeats = 1_000_000;
-const wantedRounds = 9;
-/** Rounds tried before disturbed ones count too. */
-const maximumRounds = 27;
+const wholeRepeats = 1_000_000;
+const wholeRounds = 9;
 /** Percent of the machine's time that others may have taken during a round. */
 const stealLimit = 2;
 
@@ -16,17 +14,27 @@ export interface Timing {
   readonly disturbed: number;
 }
 
-/** Runs each program in turn on `packet`. */
-export function timePrograms(programs: readonly KernelProgram[], packet: Uint8Array): Timing {
-  for (const program of programs) timeOnce(program, packet, repeats / 10);
+/**
+ * Runs each program in turn on `packet`, `repeats` times (a million) in each of `rounds` (9) rounds. Up to three times as
+ * many rounds are tried before disturbed ones count too.
+ */
+export function timePrograms(
+  programs: readonly KernelProgram[],
+  packet: Uint8Array,
+  {
+    repeats = wholeRepeats,
+    rounds: wanted = wholeRounds,
+  }: { readonly repeats?: number; readonly rounds?: number } = {},
+): Timing {
+  for (const program of programs) timeOnce(program, packet, Math.ceil(repeats / 10));
   const quiet: number[][] = [];
   const disturbed: number[][] = [];
-  while (quiet.length < wantedRounds && quiet.length + disturbed.length < maximumRounds) {
+  while (quiet.length < wanted && quiet.length + disturbed.length < 3 * wanted) {
     const stolen = watchSteal();
     const round = programs.map((program) => timeOnce(program, packet, repeats));
     (stolen() > stealLimit ? disturbed : quiet).push(round);
   }
-  const rounds = quiet.length >= 3 ? quiet : [...quiet, ...disturbed];
+  const rounds = quiet.length >= Math.min(3, wanted) ? quiet : [...quiet, ...disturbed];
   return {
     nsPerPacket: programs.map((_, i) => median(rounds.map((round) => round[i]))),
     disturbed: disturbed.length,
