@@ -19,14 +19,15 @@ export interface Tcp {
   readonly destinationPort: u16;
   readonly sequence: u32;
   readonly acknowledgment: u32;
-  readonly fin: boolean;
+  /** Flags other than SYN and ACK can be written; the checksum is kept right. */
+  fin: boolean;
   readonly syn: boolean;
-  readonly rst: boolean;
-  readonly psh: boolean;
+  rst: boolean;
+  psh: boolean;
   readonly ack: boolean;
-  readonly urg: boolean;
-  readonly ece: boolean;
-  readonly cwr: boolean;
+  urg: boolean;
+  ece: boolean;
+  cwr: boolean;
   /** The window field as it is on the wire, before scaling. Writing it keeps the checksum right. */
   window: u16;
   /** Bytes of TCP header, options included. */
@@ -48,6 +49,8 @@ export interface TcpOption {
   u16(offset: number): u16;
   u32(offset: number): u32;
   u64(offset: number): u64;
+  /** Keeps the raw option in a record's field of type `bytes(n)`, for `packet.insert` later; false when it is longer than n. */
+  save(field: SavedOption): boolean;
   /** Overwrites the option with NOPs when the actor's turn ends; the checksum is kept right. */
   remove(): void;
 }

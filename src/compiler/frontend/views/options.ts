@@ -3,6 +3,7 @@ import type ts from "typescript6";
 import { int32, int64, type Block, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import type { IntegerName } from "../../../policy/types.ts";
+import { helpers } from "../../../bpf/helpers.ts";
 import { kind } from "../../../policy/packet.ts";
 import { blur } from "../conceal.ts";
 import type { Lowering } from "../lowering.ts";
@@ -10,6 +11,7 @@ import type { LanguageValue, View } from "../values.ts";
 import type { ParsedPacket } from "./packet.ts";
 
 const nop = 1;
+const nops = 0x0101_0101_0101_0101n;
 /** Bytes of TCP header before the options. */
 const fixedHeader = 20;
 
@@ -162,7 +164,35 @@ class OptionView implements View {
       lowering.effects.acted();
       return { kind: "undefined" };
     }
+    if (method === "save") return this.#save(lowering, args[0], node);
     return undefined;
+  }
+
+  /** Copies the option into a record, NOPs behind it; false when it is longer than the field. */
+  #save(lowering: Lowering, to: LanguageValue | undefined, node: ts.Node): LanguageValue {
+    if (to?.kind !== "bytes" || to.bytes.kind !== "saved") return lowering.fail("notOption", node, "no field");
+    const { builder } = lowering;
+    const { at, capacity } = to.bytes;
+    const { context, hook, ipOffset, ipLength } = this.#packet;
+    const saved: Variable = { name: "saved", type: int32 };
+    const [long, fits, exit] = builder.blocks(3);
+    builder.write(saved, builder.const(0));
+    // A load of its own: what the verifier learns of this one does not bear on the walk.
+    const length = builder.loadFresh(1, this.#parts.pointer, 1);
+    builder.branch("ugt", length, builder.const(1), long, exit);
+    lowering.enter(long);
+    builder.branch("ule", length, builder.const(capacity), fits, exit);
+    lowering.enter(fits);
+    for (let byte = 0; byte + 8 <= capacity; byte += 8) builder.store(8, at, byte, builder.const(nops, 64));
+    for (let byte = capacity - (capacity % 8); byte < capacity; byte++) builder.store(1, at, byte, builder.const(nop));
+    const tcpAt = builder.zeroExtend(builder.binary("add", builder.read(ipOffset), builder.read(ipLength)));
+    const helper = hook === "xdp" ? helpers.xdpLoadBytes : helpers.skbLoadBytes;
+    const offset = builder.binary("add", tcpAt, this.#parts.offset);
+    builder.call(helper.number, [context, offset, at, builder.zeroExtend(length)], int64, "memory");
+    builder.write(saved, builder.const(1));
+    builder.jump(exit);
+    lowering.enter(exit);
+    return { kind: "boolean", value: builder.read(saved) };
   }
 
   #read(

@@ -68,6 +68,9 @@ const tcpFlags: Readonly<Record<string, number>> = {
   cwr: 0x80,
 };
 
+/** Flags that say what the other fields mean: a policy that could write them would break connections. */
+const handshakeFlags: ReadonlySet<string> = new Set(["syn", "ack"]);
+
 export class PacketView implements View {
   readonly name = "packet";
   readonly #packet: ParsedPacket;
@@ -209,6 +212,7 @@ class TcpView implements View {
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
     const { builder } = lowering;
+    if (tcpFlags[property] && !handshakeFlags.has(property)) return this.#setFlag(lowering, property, value, node);
     const field = tcpFields[property];
     if (!field?.writable) return false;
     if (!lowering.effects) return lowering.fail("selectorEffect", node);
@@ -216,6 +220,21 @@ class TcpView implements View {
     const after = builder.swap(16, lowering.coerce(value, field.type, node));
     const before = builder.load(2, base, field.offset);
     builder.store(2, base, field.offset, after);
+    this.#packet.checksum.replaceWord(lowering, before, after);
+    lowering.effects.acted();
+    return true;
+  }
+
+  #setFlag(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
+    if (!lowering.effects) return lowering.fail("selectorEffect", node);
+    const { builder } = lowering;
+    const tcp = builder.read(this.#packet.tcp);
+    // Flags are the second byte of the word at 12: the upper one as loaded.
+    const bit = builder.const(tcpFlags[property] << 8);
+    const before = builder.load(2, tcp, 12);
+    const cleared = builder.binary("and", before, builder.const(0xffff ^ (tcpFlags[property] << 8)));
+    const after = builder.binary("or", cleared, builder.binary("mul", lowering.asBoolean(value, node), bit));
+    builder.store(2, tcp, 12, after);
     this.#packet.checksum.replaceWord(lowering, before, after);
     lowering.effects.acted();
     return true;
