@@ -3,16 +3,13 @@ import type { Explanation, ExplainedPacket, PacketSummary } from "../chain/expla
 import type { StateChange } from "../chain/explain/state-changes.ts";
 import type { PacketChange } from "../wire/index.ts";
 import { colours } from "./output.ts";
+import { formatEndpoint } from "./table.ts";
 
 const indent = " ".repeat(7);
 const labelWidth = 10;
 
 function line(label: string, text: string): string {
   return `${indent}${colours.dim(label.padEnd(labelWidth))}${text}`;
-}
-
-function end(address: string, port: number): string {
-  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
 function describePacket({
@@ -24,7 +21,7 @@ function describePacket({
   payloadBytes,
 }: PacketSummary): string {
   const payload = payloadBytes > 0 ? ` ${payloadBytes} bytes` : "";
-  return `${end(source, sourcePort)} > ${end(destination, destinationPort)} ${flags}${payload}`;
+  return `${formatEndpoint(source, sourcePort)} > ${formatEndpoint(destination, destinationPort)} ${flags}${payload}`;
 }
 
 /** `+0.012345`: seconds since the first packet that is shown. */

@@ -24,14 +24,20 @@ describe("wrong use has exit code 2 and says what is wrong", () => {
   });
 });
 
-test.each([[[]], [["chain"]], [["chain", "apply"]], [["lab", "run"]], [["demo"]], [["doctor"]]])(
-  "emptcp %j --help shows examples and ends with exit code 0",
-  (command: string[]) => {
-    const { status, stdout } = emptcp([...command, "--help"]);
-    expect(status).toBe(0);
-    expect(stdout).toMatch(/sudo emptcp|emptcp doctor/);
-  },
-);
+test.each([
+  [[]],
+  [["chain"]],
+  [["chain", "apply"]],
+  [["chain", "explain"]],
+  [["watch"]],
+  [["lab", "run"]],
+  [["demo"]],
+  [["doctor"]],
+])("emptcp %j --help shows examples and ends with exit code 0", (command: string[]) => {
+  const { status, stdout } = emptcp([...command, "--help"]);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/sudo emptcp|emptcp doctor/);
+});
 
 test("emptcp --version prints the package's version alone", () => {
   expect(emptcp(["--version"]).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);

@@ -7,6 +7,7 @@ import { addChain } from "./commands/chain.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addLab } from "./commands/lab.ts";
+import { addWatch } from "./commands/watch.ts";
 import { describeError, UsageError } from "./errors.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -29,6 +30,7 @@ Start here:
   sudo emptcp demo                       a policy chain steers a live MPTCP connection, in a minute
   sudo emptcp chain apply limit.ts -i wlan0 -i wwan0
   sudo emptcp chain show rate_limit      what it did so far
+  sudo emptcp watch                      MPTCP connections and their subflows, live
   sudo emptcp chain remove rate_limit
 
 Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to errors.`,
@@ -39,6 +41,7 @@ addChain(program);
 addBuild(program);
 addLab(program);
 addDemo(program);
+addWatch(program);
 
 // Whoever reads our output may stop early, as head does.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -1,7 +1,8 @@
 /** Where output goes: results to stdout, everything else to stderr; colours and live lines on terminals only. */
 import { createColors } from "picocolors";
 
-const wantsColour = (stream: { readonly isTTY?: boolean }) =>
+/** Whether what goes to this stream may be coloured. */
+export const wantsColour = (stream: { readonly isTTY?: boolean }) =>
   stream.isTTY === true && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb";
 
 export const colours = createColors(wantsColour(process.stdout));
@@ -11,8 +12,15 @@ export function print(text: string): void {
 }
 
 /** 64-bit integers become decimal strings: JSON numbers would lose digits. */
+const plainInteger = (_: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);
+
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? String(one) : one), 2));
+  print(JSON.stringify(value, plainInteger, 2));
+}
+
+/** One of several values, on a line of its own. */
+export function printJsonLine(value: unknown): void {
+  print(JSON.stringify(value, plainInteger));
 }
 
 /** One line that is written over and over, on a terminal; elsewhere nothing at all. */

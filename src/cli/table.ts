@@ -6,9 +6,11 @@ export interface Column<Row> {
   readonly align?: "left" | "right";
 }
 
-const colourCodes = new RegExp(`${String.fromCharCode(27)}\\[\\d+m`, "g");
+const escape = String.fromCharCode(27);
+const colourCodes = new RegExp(`${escape}\\[\\d+m`, "g");
 
-function shownWidth(text: string): number {
+/** In characters; colours take no room. */
+export function shownWidth(text: string): number {
   return text.replace(colourCodes, "").length;
 }
 
@@ -26,6 +28,22 @@ export function formatTable<Row>(columns: readonly Column<Row>[], rows: readonly
       .trimEnd(),
   );
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** At most `width` characters of a line, the last an ellipsis where some are missing; colours take no room. */
+export function clip(line: string, width: number): string {
+  if (shownWidth(line) <= width) return line;
+  let room = Math.max(0, width - 1);
+  // Codes and single characters: the codes are kept to the end, so that what was switched on is switched off.
+  const parts = line.match(new RegExp(`${colourCodes.source}|.`, "gsu")) ?? [];
+  const kept = parts.filter((part) => (part.length > 1 && part.startsWith(escape) ? true : room-- > 0));
+  const lastShown = kept.findLastIndex((part) => !part.startsWith(escape));
+  return kept.toSpliced(lastShown + 1, 0, width > 0 ? "…" : "").join("");
+}
+
+/** `10.0.0.1:80`, `[2001:db8::1]:80` */
+export function formatEndpoint(address: string, port: number): string {
+  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
 /** `1 234 567`: groups of three, thin enough to be read and copied. */
