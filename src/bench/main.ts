@@ -5,6 +5,7 @@
 import { clangVersion } from "./baseline.ts";
 import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
 import { measureDurations } from "./durations.ts";
+import { timeLinked } from "./linked.ts";
 import { timePrograms } from "../lab/measure/programs.ts";
 import { timedPacket } from "./packets.ts";
 import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
@@ -66,11 +67,14 @@ async function run(): Promise<Row[]> {
   const rows = benchChains.flatMap((chain) =>
     benchHooks.map((hook) => measurePackets(chain, hook, clang !== undefined)),
   );
+  const linked = benchChains.flatMap((chain) => benchHooks.map((hook) => timeLinked(chain, hook, titles[hook])));
+  say("timed   linked chains");
   const { withChain, without, ratio, disturbed } = await measureThroughput();
   say(`timed   transfers${noteDisturbed(disturbed)}`);
   const largest = benchChains.at(-1)!.name;
   return [
     ...rows,
+    ...linked,
     ...benchHooks.map(measureEmpty),
     { name: `first compilation, ${largest}`, ms: rounded(durations.firstCompileMs, 1) },
     { name: `compilation, ${largest}`, ms: rounded(durations.compileMs, 1) },

@@ -1,6 +1,6 @@
 /** A chain and its baseline in the kernel, side by side: they must agree before they are compared. */
 import { alu32, exit } from "../bpf/asm.ts";
-import { countersMap, hooks, parametersMap } from "../compiler/index.ts";
+import { countersMap, hooks, parametersMap, type ChainMode } from "../compiler/index.ts";
 import {
   loadCollection,
   loadProgram,
@@ -22,16 +22,16 @@ export interface Side {
 
 const firstKey = new Uint8Array(4);
 
-export function loadChain(chain: BenchChain, hook: BenchHook): Side {
-  const { programs, maps } = policyChain(chain, hook).compile();
-  return side(loadCollection({ programs: { chain: programs[hook] }, maps }), countersMap, parametersMap);
+export function loadChain(chain: BenchChain, hook: BenchHook, mode: ChainMode = "fused"): Side {
+  const compiled = policyChain(chain, hook).with({ mode }).compile();
+  return side(loadCollection(compiled), hook, countersMap, parametersMap);
 }
 
 export function loadBaseline(chain: BenchChain, hook: BenchHook): Side {
   const program = compileBaseline(chain.baseline, hook);
   const collection = loadCollection({ programs: { chain: program } });
   if (chain.set) collection.maps["members"].updateMany(contentsOf(chain, hook));
-  return side(collection, "counters", ".bss");
+  return side(collection, "chain", "counters", ".bss");
 }
 
 /** The members of a chain's set as they lie in its map. */
@@ -46,14 +46,14 @@ export function loadEmpty(hook: BenchHook): KernelProgram {
   return loadProgram({ name: "empty", type: programType, attachType, license: "GPL", instructions, maps: {} }, {});
 }
 
-function side(collection: Collection, counters: string, parameters: string): Side {
+function side(collection: Collection, program: string, counters: string, parameters: string): Side {
   const map: KernelMap | undefined = collection.maps[parameters];
   if (map) {
     const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
     map.update(firstKey, new Uint8Array(words.buffer));
   }
   return {
-    program: collection.programs["chain"],
+    program: collection.programs[program],
     counters: collection.maps[counters],
     close: () => collection.close(),
   };

@@ -1,5 +1,5 @@
 /** What a submitted chain says of itself: kept in a map beside its pins, so that any process can list and change it. */
-import type { ChainLayout, Hook, SelectorTree, SetField, SetSlot } from "../compiler/index.ts";
+import type { ChainLayout, ChainMode, Hook, SelectorTree, SetField, SetSlot } from "../compiler/index.ts";
 import type { ParameterType } from "../policy/index.ts";
 import type { Expression } from "./compose.ts";
 
@@ -43,6 +43,8 @@ export interface ChainDescription {
   /** As it was named, and its inode, by which it is recognised. */
   readonly netns: { readonly name?: string; readonly inode: number };
   readonly layout: ChainLayout;
+  /** `fused` where it is absent. */
+  readonly mode?: ChainMode;
   /** ISO 8601. */
   readonly submitted: string;
 }

@@ -3,6 +3,7 @@ import {
   compileChain,
   isPacketHook,
   parametersMap,
+  type ChainMode,
   type ChainSource,
   type CompiledChain,
   type Hook,
@@ -57,6 +58,11 @@ export interface ChainOptions {
   readonly netns?: NetworkNamespace;
   /** For socket actors: whose sockets; a path in the cgroup2 file system, by default its root. */
   readonly cgroup?: string;
+  /**
+   * `fused` (the default): one program per hook, the fastest. `linked`: one program per selector and actor, chained by tail
+   * calls, so that their order changes without compiling.
+   */
+  readonly mode?: ChainMode;
 }
 
 /** A chain as it would be loaded, with what a person calls its parts. */
@@ -113,7 +119,7 @@ export class PolicyChain {
    * @throws CompileError, ChainError
    */
   compile(): CompiledChain {
-    return compileChain(this.#source(this.#resolve()), this.#hooks(this.#resolve()), sourceReader);
+    return compileChain(this.#source(this.#resolve()), this.#hooks(this.#resolve()), sourceReader, this.options.mode);
   }
 
   /**
@@ -122,7 +128,7 @@ export class PolicyChain {
    */
   plan(): ChainPlan {
     const actors = this.#resolve();
-    const compiled = compileChain(this.#source(actors), this.#hooks(actors), sourceReader);
+    const compiled = compileChain(this.#source(actors), this.#hooks(actors), sourceReader, this.options.mode);
     const parameters = this.#parameters(compiled, actors);
     return {
       name: this.name,
@@ -147,14 +153,14 @@ export class PolicyChain {
     const hooks = this.#hooks(actors);
     // Before anything is made: names that are wrong should not cost a compilation.
     const interfaces = (this.options.interfaces ?? []).map((name) => ({ name, index: interfaceIndex(name) }));
-    const compiled = compileChain(this.#source(actors), hooks, sourceReader);
+    const compiled = compileChain(this.#source(actors), hooks, sourceReader, this.options.mode);
     cleanUp();
     const pins = beginPins(this.name);
     const links: KernelLink[] = [];
     let collection: Collection | undefined;
     let draft: RunningChain | undefined;
     try {
-      collection = loadCollection({ programs: compiled.programs, maps: compiled.maps });
+      collection = loadCollection(compiled);
       const parameters = this.#parameters(compiled, actors);
       if (parameters) collection.maps[parametersMap].update(new Uint8Array(4), parameters);
       seedState(compiled.layout.state, collection.maps);
@@ -284,6 +290,7 @@ export class PolicyChain {
       selector: describeExpression(this.selectors.expression),
       actors: actors.map(({ description }) => description),
       attachments,
+      ...(this.options.mode === "linked" && { mode: "linked" }),
       netns: { ...(netns !== undefined && { name: netns }), inode: netnsInode() },
       layout: {
         ...layout,

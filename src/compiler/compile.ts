@@ -22,7 +22,7 @@ import {
   withSets,
 } from "./layout.ts";
 import { setMap, type SetSlot } from "./sets.ts";
-import { numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
+import { maximumPrograms, numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
 
 export interface ChainSource {
   /** Names the programs. */
@@ -86,7 +86,7 @@ export function compileChain(
     ...mapsOf(layout),
     ...setMaps(uses),
     [injectionMap]: injectionMapSpec,
-    ...(mode === "linked" && linkMaps(source, layout, targets, parts.length)),
+    ...(mode === "linked" && linkMaps(source, layout, targets)),
   };
   // Where to look when the stack does not suffice: the actor whose records are largest.
   const recordSize = (actor: number): number =>
@@ -102,6 +102,7 @@ export function compileChain(
       maps,
     );
   };
+  const linked = { ...source, layout, programs: parts.length };
   const programs: Record<string, ProgramSpec> = {};
   const programArrays: Record<string, (string | undefined)[]> = {};
   for (const hook of targets) {
@@ -109,11 +110,11 @@ export function compileChain(
       programs[hook] = build(source.name, hook, fuse({ ...source, layout }, hook, program));
       continue;
     }
-    programs[hook] = build(source.name, hook, link({ ...source, layout }, { part: "entry" }, hook, program));
+    programs[hook] = build(source.name, hook, link(linked, { part: "entry" }, hook, program));
     programArrays[programsMap(hook)] = parts.map((part, index) => {
       if ("use" in part && part.use.policy.on === "socket") return undefined;
       const key = `${hook}:${index}`;
-      programs[key] = build(partName(part), hook, link({ ...source, layout }, part, hook, program));
+      programs[key] = build(partName(part), hook, link(linked, part, hook, program));
       return key;
     });
   }
@@ -151,12 +152,7 @@ function linkedParts(source: ChainSource): LinkedPart[] {
 
 const partName = (part: LinkedPart): string => ("use" in part ? part.use.policy.name : part.part);
 
-function linkMaps(
-  source: ChainSource,
-  layout: ChainLayout,
-  targets: readonly Hook[],
-  programs: number,
-): Record<string, MapSpec> {
+function linkMaps(source: ChainSource, layout: ChainLayout, targets: readonly Hook[]): Record<string, MapSpec> {
   const acting = source.actors.flatMap(({ policy, disabled }, i) => (policy.on === "packet" && !disabled ? [i] : []));
   const graph = stepGraph(layout, numbered(source.selector), acting);
   const array = { keySize: 4, valueSize: 4 } as const;
@@ -168,7 +164,7 @@ function linkMaps(
         .filter(isPacketHook)
         .map((hook) => [
           programsMap(hook),
-          { name: "emptcp_programs", type: "progArray", ...array, maxEntries: programs } as const,
+          { name: "emptcp_programs", type: "progArray", ...array, maxEntries: maximumPrograms } as const,
         ]),
     ),
   };

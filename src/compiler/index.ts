@@ -2,6 +2,7 @@
 export * from "./compile.ts";
 export * from "./layout.ts";
 export * from "./sets.ts";
+export * from "./steps.ts";
 export { CompileError, formatDiagnostic, type Diagnostic } from "./frontend/diagnostics.ts";
 export { selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
 export { hooks, isPacketHook, type Hook, type HookFacts, type PacketHook, type SocketHook } from "./frontend/hooks.ts";

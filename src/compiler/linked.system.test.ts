@@ -5,7 +5,7 @@ import { KernelRunner } from "./testing/kernel-runner.ts";
 import { chain } from "./testing/policy-harness.ts";
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-const frames = generatedFrames(600, 11);
+const frames = generatedFrames(300, 12);
 
 describe.each(["xdp", "tcx_ingress", "tcx_egress"] as const)("linked and fused agree in the kernel, on %s", (hook) => {
   it.each(Object.entries({ ...actorChains, ...selectorChains }))("%s", (_name, options) => {

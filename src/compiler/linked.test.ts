@@ -1,25 +1,140 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { ArrayMap, ProgramArrayMap } from "../bpf/vm/index.ts";
+import { programsMap, stepGraph, stepsMap, writeRoot, writeSteps, type Decision } from "./steps.ts";
 import { generatedFrames } from "./testing/frames.ts";
+import { makeFrame } from "./testing/packets.ts";
 import { actorChains, selectorChains } from "./testing/chains.ts";
-import { chain } from "./testing/policy-harness.ts";
+import {
+  chain,
+  onlyKey,
+  type ChainOptions,
+  type Selection,
+  type Use,
+  type VmRunner,
+} from "./testing/policy-harness.ts";
+import { policySource } from "./testing/policy-source.ts";
+import type { Hook } from "./index.ts";
 
+const packetHooks = ["xdp", "tcx_ingress", "tcx_egress"] as const;
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-const frames = generatedFrames(600, 11);
 
-describe.each(["xdp", "tcx_ingress", "tcx_egress"] as const)(
-  "a linked chain means what the fused one means, on %s",
-  (hook) => {
-    it.each(Object.entries({ ...actorChains, ...selectorChains }))("%s", (_name, options) => {
-      const [fused, linked] = (["fused", "linked"] as const).map((mode) => chain({ ...options, mode }).vm(hook));
-      for (const frame of frames) {
-        const [left, right] = [fused, linked].map((vm) => {
-          const { verdict, packet } = vm.run(frame);
-          return { verdict, packet: hex(packet), ...vm.counters() };
-        });
-        if (JSON.stringify(left) !== JSON.stringify(right)) expect(right, hex(frame)).toEqual(left);
-      }
-      expect(linked.state()).toEqual(fused.state());
-      expect(linked.counters().seen).toBeGreaterThan(100);
+/** Round-trip times as if flows had been measured, so that rate_limit gets to act. */
+const measured = { rttUs: 80_000_000n, scale: 3n, scaleKnown: 1n };
+
+function expectSame(options: ChainOptions, hook: Hook, frames: readonly Uint8Array[]): void {
+  const [fused, linked] = (["fused", "linked"] as const).map((mode) => chain({ ...options, mode }).vm(hook));
+  const pass = (): void => {
+    for (const frame of frames) {
+      const [left, right] = [fused, linked].map((vm) => {
+        const { verdict, packet } = vm.run(frame);
+        return { verdict, packet: hex(packet), ...vm.counters() };
+      });
+      if (JSON.stringify(left) !== JSON.stringify(right)) expect(right, hex(frame)).toEqual(left);
+    }
+    expect(linked.state()).toEqual(fused.state());
+  };
+  pass();
+  for (const vm of [fused, linked])
+    vm.changeState((_, { fields }): Record<string, bigint> => ("scaleKnown" in fields ? measured : {}));
+  pass();
+  expect(linked.counters().lost).toBe(0);
+}
+
+const selectors: readonly Selection[] = Object.values(selectorChains).flatMap(({ select }) => (select ? [select] : []));
+const actors: readonly Use[] = Object.values(actorChains).flatMap((options) => options.actors ?? []);
+
+const { selection } = fc.letrec<{ selection: Selection }>((tie) => ({
+  selection: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    fc.constantFrom(...selectors),
+    fc.record({ not: tie("selection") }),
+    fc.record({ and: fc.array(tie("selection"), { maxLength: 3 }) }),
+    fc.record({ or: fc.array(tie("selection"), { maxLength: 3 }) }),
+  ),
+}));
+
+describe("linked and fused chains", () => {
+  it("agree on verdict, bytes, counters and state for expressions and actors of any kind", () => {
+    const chains = fc.record({
+      select: selection,
+      actors: fc.array(fc.constantFrom(...actors), { minLength: 1, maxLength: 4 }),
+      hook: fc.constantFrom(...packetHooks),
+      seed: fc.nat(),
     });
-  },
-);
+    fc.assert(
+      fc.property(chains, ({ hook, seed, ...options }) => expectSame(options, hook, generatedFrames(40, seed))),
+      { numRuns: 40 },
+    );
+  }, 60_000);
+});
+
+const source = policySource(`import { actor, selector, u16 } from "emptcp/policy";
+export const wide = selector({ name: "wide", run: ({ tcp }) => tcp.window > 99 });
+export const times = actor({ name: "times", params: { by: u16 }, run({ tcp }, { by }) { tcp.window = u16(tcp.window * by); } });
+export const plus = actor({ name: "plus", params: { by: u16 }, run({ tcp }, { by }) { tcp.window = u16(tcp.window + by); } });
+export const drop = actor({ name: "drop", run(packet) { packet.drop(); } });`);
+
+function linked(): { vm: VmRunner; change: (actors: readonly number[], decision?: Decision) => void } {
+  const tested = chain({
+    source,
+    select: "wide",
+    actors: [["times", { by: 3 }], ["plus", { by: 5 }], "drop"],
+    mode: "linked",
+  });
+  const vm = tested.vm("xdp");
+  const { layout } = tested.compile("xdp");
+  let next = 100;
+  const change = (order: readonly number[], decision: Decision = { op: "selector", selector: 0 }): void => {
+    const steps = vm.maps.get(stepsMap) as ArrayMap;
+    const graph = stepGraph(
+      layout,
+      decision,
+      order,
+      Array.from({ length: 20 }, () => next++),
+    );
+    const value = steps.lookup(onlyKey)!;
+    writeSteps(value, graph.steps);
+    writeRoot(value, graph.first);
+    steps.update(onlyKey, value);
+  };
+  return { vm, change };
+}
+
+/** The window that a packet leaves with, or "drop". */
+function windowAfter(vm: VmRunner, window = 100): number | "drop" {
+  const { verdict, packet } = vm.run(makeFrame({ tcp: { window } }));
+  return verdict === "drop" ? "drop" : new DataView(packet.buffer, packet.byteOffset).getUint16(14 + 20 + 14);
+}
+
+describe("the steps map", () => {
+  it("leaves out, reorders and selects anew by writes alone", () => {
+    const { vm, change } = linked();
+    expect(windowAfter(vm)).toBe("drop");
+    change([0, 1]);
+    expect(windowAfter(vm)).toBe(305);
+    expect(windowAfter(vm, 99)).toBe(99);
+    change([1, 0]);
+    expect(windowAfter(vm)).toBe(315);
+    change([1], { op: "not", term: { op: "selector", selector: 0 } });
+    expect(windowAfter(vm)).toBe(100);
+    expect(windowAfter(vm, 99)).toBe(104);
+    change([]);
+    expect(windowAfter(vm)).toBe(100);
+    expect(vm.counters()).toMatchObject({ seen: 7, acted: [3, 4, 1], lost: 0 });
+  });
+
+  it("lets packets pass, with what was done to them, where a program is missing, and counts them", () => {
+    const { vm, change } = linked();
+    change([0, 1]);
+    (vm.maps.get(programsMap("xdp")) as ProgramArrayMap).setProgram(3, undefined);
+    expect(windowAfter(vm)).toBe(300);
+    expect(vm.counters()).toMatchObject({ lost: 1, acted: [1, 0, 0] });
+  });
+
+  it("refuses chains that are longer than the kernel's tail calls reach", () => {
+    const most = { select: "wide", actors: Array.from({ length: 30 }, () => "drop"), source, mode: "linked" } as const;
+    expect(() => chain(most).compile("xdp")).not.toThrow();
+    expect(() => chain({ ...most, actors: [...most.actors, "drop"] }).compile("xdp")).toThrow(/more than 32 programs/);
+  });
+});

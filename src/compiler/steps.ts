@@ -15,6 +15,8 @@ export const programsMap = (hook: Hook): string => `programs_${hook}`;
 export const stepSize = 16;
 /** Steps are numbered by a byte, so that one byte decides where packets begin. */
 export const maximumSteps = 256;
+/** Indices of a program array, numbered by a byte too. */
+export const maximumPrograms = 256;
 /** Tail calls the kernel makes for one packet (MAX_TAIL_CALL_CNT, include/linux/bpf.h); one is kept for the end. */
 export const maximumHops = 32;
 /** As a successor: no further step, the packet goes on untouched. */

@@ -18,7 +18,7 @@ export const carriedSpec: MapSpec = {
   name: "emptcp_context",
   type: "perCpuArray",
   keySize: 4,
-  valueSize: 40,
+  valueSize: 56,
   maxEntries: 1,
 };
 
@@ -44,6 +44,9 @@ const facts: readonly Place[] = [
 const deferred: readonly Place[] = [
   { offset: 24, size: 4, of: ({ verdict }) => verdict },
   { offset: 32, size: 8, of: ({ checksum }) => checksum.difference },
+  { offset: 40, size: 4, of: ({ injection }) => injection.request },
+  { offset: 44, size: 4, of: ({ forwarding }) => forwarding.redirect },
+  { offset: 48, size: 4, of: ({ forwarding }) => forwarding.mirror },
 ];
 
 export class Carried {

@@ -19,6 +19,11 @@ export class Forwarding {
     builder.write(this.mirror, builder.const(0));
   }
 
+  /** Says what other programs of the chain, if not this one, may ask for. */
+  expect(which: Iterable<"redirect" | "mirror">): void {
+    for (const one of which) this.#used.add(this[one]);
+  }
+
   to(lowering: Lowering, which: "redirect" | "mirror", ifindex: Value): void {
     this.#used.add(this[which]);
     lowering.builder.write(this[which], ifindex);

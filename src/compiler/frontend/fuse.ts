@@ -16,7 +16,7 @@ import { Members, type PolicyUse, type Subject } from "./members.ts";
 import { PacketVariables } from "./packet-memory.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
-import { callsMethod } from "./uses.ts";
+import { endingsOf, makeSegments } from "./uses.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 import { parseIterated, parseSockOps } from "./views/socket.ts";
 
@@ -66,9 +66,6 @@ export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   visit(run);
   return [...reasons];
 }
-
-/** Methods of a packet that make segments of their own, which may meet the chain again. */
-const makingMethods: ReadonlySet<string> = new Set(["duplicate", "answer"]);
 
 class Fusion {
   readonly #input: FuseInput;
@@ -123,7 +120,7 @@ class Fusion {
   #parse(context: Value, exit: Block): Subject {
     const hook = this.#hook;
     if (isPacketHook(hook)) {
-      if (hook !== "xdp" && this.#makesSegments()) passOwn(this.#lowering, context, exit);
+      if (hook !== "xdp" && makeSegments(endingsOf(this.#input.actors, this.#lowering.program))) passOwn(this.#lowering, context, exit);
       return { kind: "packet", packet: parsePacketProgram(this.#lowering, hook, context, exit) };
     }
     const socket =
@@ -133,12 +130,6 @@ class Fusion {
     return { kind: "socket", socket };
   }
 
-  #makesSegments(): boolean {
-    const { program } = this.#lowering;
-    return this.#input.actors.some(({ file, policy }) =>
-      callsMethod(program.findRun(file, policy.kind, policy.name), program, makingMethods),
-    );
-  }
 
   #select(tree: SelectorTree, subject: Subject, yes: Block, no: Block): void {
     const builder = this.#builder;

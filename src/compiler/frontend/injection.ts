@@ -36,6 +36,11 @@ export class Injection {
     builder.write(this.request, builder.const(0));
   }
 
+  /** Says what other programs of the chain, if not this one, may ask for. */
+  expect(asked: Iterable<InjectionKind>): void {
+    for (const kind of asked) this.#used.add(kind);
+  }
+
   /** Lowers a policy's request; the value says whether it can be met. */
   ask(
     lowering: Lowering,

@@ -4,8 +4,8 @@
  * packet over, does its turn and goes on to its step's successor; the end applies what they decided.
  */
 import { helpers } from "../../bpf/helpers.ts";
-import { Builder } from "../ir/builder.ts";
-import { int64, type Block, type IrFunction, type Value } from "../ir/ir.ts";
+import { Builder, type Variable } from "../ir/builder.ts";
+import { int32, int64, type Block, type IrFunction, type Value } from "../ir/ir.ts";
 import type { ChainLayout } from "../layout.ts";
 import { endProgram, leave, programsMap, stepFields, stepSize, stepsMap } from "../steps.ts";
 import { Carried } from "./carried.ts";
@@ -25,6 +25,8 @@ export type LinkedPart =
 export interface LinkInput {
   readonly name: string;
   readonly layout: ChainLayout;
+  /** How many programs the arrays hold. */
+  readonly programs: number;
 }
 
 export function link(input: LinkInput, part: LinkedPart, hook: PacketHook, program: PolicyProgram): IrFunction {
@@ -37,6 +39,8 @@ class LinkedProgram {
   readonly #lowering: Lowering;
   readonly #members: Members;
   readonly #context: Value;
+  /** How many programs there are when this one is compiled. */
+  readonly #programs: number;
   /** Where the packet is let go on untouched. */
   readonly #exit: Block;
   /** Where a packet goes whose headers are not where the entry found them. */
@@ -48,6 +52,7 @@ class LinkedProgram {
     this.#builder = new Builder(input.name);
     this.#lowering = new Lowering(this.#builder, program, hook);
     this.#members = new Members(this.#lowering, input.layout);
+    this.#programs = input.programs;
     this.#context = this.#builder.context();
     this.#exit = this.#builder.block();
     this.#lost = this.#builder.block();
@@ -88,18 +93,28 @@ class LinkedProgram {
   }
 
   #selector(use: PolicyUse, selector: number): void {
-    const [yes, no] = this.#builder.blocks(2);
+    const builder = this.#builder;
+    const [yes, no, on] = builder.blocks(3);
+    const next: Variable = { name: "next_step", type: int32 };
     this.#members.select(use, selector, this.#restore(), yes, no);
-    this.#builder.position = undefined;
-    if (this.#lowering.enter(yes)) this.#goOn(stepFields.yes);
-    if (this.#lowering.enter(no)) this.#goOn(stepFields.no);
+    builder.position = undefined;
+    for (const [block, successor] of [
+      [yes, stepFields.yes],
+      [no, stepFields.no],
+    ] as const) {
+      if (!this.#lowering.enter(block)) continue;
+      builder.write(next, this.#successor(successor));
+      builder.jump(on);
+    }
+    this.#lowering.enter(on);
+    this.#goTo(builder.read(next));
   }
 
   #actor(use: PolicyUse, actor: number): void {
     const subject = this.#restore();
     this.#members.act(use, actor, subject);
     this.#carried.save(this.#lowering, subject.packet);
-    this.#goOn(stepFields.yes);
+    this.#goTo(this.#successor(stepFields.yes));
   }
 
   #end(): void {
@@ -113,10 +128,9 @@ class LinkedProgram {
     return { kind: "packet", packet };
   }
 
-  /** On to a successor of the step that is being done. */
-  #goOn(successor: number): void {
-    const builder = this.#builder;
-    this.#goTo(builder.load(1, this.#step(this.#carried.step(this.#lowering)), successor));
+  /** The number of a step that follows the one being done. */
+  #successor(field: number): Value {
+    return this.#builder.load(1, this.#step(this.#carried.step(this.#lowering)), field);
   }
 
   #goTo(step: Value): void {
@@ -125,11 +139,33 @@ class LinkedProgram {
     builder.branch("ne", step, builder.const(leave), further, this.#exit);
     this.#lowering.enter(further);
     this.#carried.setStep(this.#lowering, step);
-    this.#call(builder.load(1, this.#step(step), stepFields.program));
+    const missing = builder.block();
+    this.#callOne(builder.load(1, this.#step(step), stepFields.program), 0, this.#programs, missing);
     // Still here: the program is missing. What was decided so far is applied all the same.
+    this.#lowering.enter(missing);
     this.#members.count({ kind: "lost" });
-    this.#call(builder.const(endProgram));
+    this.#call(builder.const(endProgram, 64));
     builder.jump(this.#exit);
+  }
+
+  /**
+   * Calls `program`, known to be one of `from` to `to`. A tail call to a constant index becomes a direct jump, one to a variable
+   * index an indirect one, which costs ten times as much on processors that need retpolines: so each known program has a
+   * call of its own, found by halving. Those that came later are called by variable index.
+   */
+  #callOne(program: Value, from: number, to: number, missing: Block): void {
+    const builder = this.#builder;
+    if (from === to) {
+      this.#call(from === this.#programs ? builder.zeroExtend(program) : builder.const(from, 64));
+      return builder.jump(missing);
+    }
+    const middle = Math.ceil((from + to) / 2);
+    const [below, above] = builder.blocks(2);
+    builder.branch("ult", program, builder.const(middle), below, above);
+    this.#lowering.enter(below);
+    this.#callOne(program, from, middle - 1, missing);
+    this.#lowering.enter(above);
+    this.#callOne(program, middle, to, missing);
   }
 
   /** The address of a step. */
@@ -141,9 +177,9 @@ class LinkedProgram {
     return builder.pointerAdd(builder.mapValue(stepsMap, 0), offset);
   }
 
-  #call(program: Value): void {
+  /** @param index 64 bits wide */
+  #call(index: Value): void {
     const builder = this.#builder;
-    const index = builder.zeroExtend(program);
     builder.call(
       helpers.tailCall.number,
       [this.#context, builder.map(programsMap(this.#hook)), index],

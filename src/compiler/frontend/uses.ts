@@ -1,6 +1,22 @@
 /** What a policy's code calls, its functions' included: known before anything is lowered. */
 import ts from "typescript6";
+import type { PolicyUse } from "./members.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
+
+/** What an actor may ask for at the end of the chain. */
+const endings = ["redirect", "mirror", "insert", "duplicate", "answer"] as const;
+export type Ending = (typeof endings)[number];
+
+/** What any of the actors may ask for at the end of the chain. */
+export function endingsOf(actors: readonly PolicyUse[], program: PolicyProgram): Set<Ending> {
+  const runs = actors.map(({ file, policy }) => program.findRun(file, policy.kind, policy.name));
+  return new Set(endings.filter((ending) => runs.some((run) => callsMethod(run, program, new Set([ending])))));
+}
+
+/** Whether actors make segments of their own, which may meet the chain again. */
+export function makeSegments(asked: ReadonlySet<Ending>): boolean {
+  return asked.has("duplicate") || asked.has("answer");
+}
 
 /** Whether `run`, or a function it calls, calls a method of one of these names. */
 export function callsMethod(run: RunFunction, program: PolicyProgram, names: ReadonlySet<string>): boolean {

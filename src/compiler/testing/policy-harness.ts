@@ -207,6 +207,11 @@ export class VmRunner implements Runner {
   readonly #layout: ChainLayout;
   readonly #maps: ReadonlyMap<string, VmMap>;
 
+  /** By the key that programs refer to them by. */
+  get maps(): ReadonlyMap<string, VmMap> {
+    return this.#maps;
+  }
+
   constructor(chain: ChainUnderTest, targets: readonly Hook[]) {
     const { layout, maps, programs, programArrays } = chain.compile(...targets);
     this.#chain = chain;
