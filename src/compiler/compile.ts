@@ -9,6 +9,7 @@ import { hooks, isPacketHook, type Hook } from "./frontend/hooks.ts";
 import { carriedMap, carriedSpec } from "./frontend/carried.ts";
 import { link, type LinkedPart } from "./frontend/linked.ts";
 import type { PolicyUse } from "./frontend/members.ts";
+import { endingsOf } from "./frontend/uses.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
 import { injectionMap, injectionMapSpec } from "./injection-buffer.ts";
 import type { IrFunction } from "./ir/index.ts";
@@ -102,7 +103,13 @@ export function compileChain(
       maps,
     );
   };
-  const linked = { ...source, layout, programs: parts.length };
+  const linked = {
+    ...source,
+    layout,
+    selectors: selectorsOf(source.selector),
+    programs: parts.length,
+    asked: endingsOf(source.actors, program),
+  };
   const programs: Record<string, ProgramSpec> = {};
   const programArrays: Record<string, (string | undefined)[]> = {};
   for (const hook of targets) {
@@ -157,7 +164,7 @@ function linkMaps(source: ChainSource, layout: ChainLayout, targets: readonly Ho
   const graph = stepGraph(layout, numbered(source.selector), acting);
   const array = { keySize: 4, valueSize: 4 } as const;
   return {
-    [carriedMap]: carriedSpec,
+    [carriedMap]: carriedSpec(layout),
     [stepsMap]: stepsSpec(graph),
     ...Object.fromEntries(
       targets

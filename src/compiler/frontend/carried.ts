@@ -6,21 +6,26 @@
  */
 import { helpers } from "../../bpf/helpers.ts";
 import type { MapSpec } from "../../bpf/spec.ts";
+import { integerSizes } from "../../policy/types.ts";
 import type { Variable } from "../ir/builder.ts";
 import { pointer, type Block, type MemorySize, type Value } from "../ir/ir.ts";
+import type { ChainLayout, StateSlot } from "../layout.ts";
 import type { PacketHook } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
+import type { PacketField, PacketMemory } from "./packet-memory.ts";
 import { maximumIpOffset, maximumV6Headers, minimumTcp, minimumV4, packetFields, unparsed } from "./parse.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
 export const carriedMap = "context";
-export const carriedSpec: MapSpec = {
-  name: "emptcp_context",
-  type: "perCpuArray",
-  keySize: 4,
-  valueSize: 56,
-  maxEntries: 1,
-};
+/** Bytes before the state that policies keep for one packet. */
+const fixedSize = 56;
+
+const perPacket = ({ state }: ChainLayout): StateSlot[] => state.filter(({ kind }) => kind === "perPacket");
+
+export function carriedSpec(layout: ChainLayout): MapSpec {
+  const valueSize = perPacket(layout).reduce((sum, { size }) => sum + size, fixedSize);
+  return { name: "emptcp_context", type: "perCpuArray", keySize: 4, valueSize, maxEntries: 1 };
+}
 
 /** Byte offset of the step being done, a 32-bit number. */
 const stepOffset = 0;
@@ -49,16 +54,23 @@ const deferred: readonly Place[] = [
   { offset: 48, size: 4, of: ({ forwarding }) => forwarding.mirror },
 ];
 
-export class Carried {
+export class Carried implements PacketMemory {
   readonly #record: Value;
+  /** Where each state that is kept for one packet begins, by its key. */
+  readonly #state = new Map<string, number>();
   readonly #restored = new Map<Variable, Value>();
 
-  private constructor(record: Value) {
+  private constructor(record: Value, layout: ChainLayout) {
     this.#record = record;
+    let at = fixedSize;
+    for (const { map, size } of perPacket(layout)) {
+      this.#state.set(map, at);
+      at += size;
+    }
   }
 
   /** Finds the record of this CPU; goes to `other` should there be none. */
-  static find({ builder }: Lowering, other: Block): Carried {
+  static find({ builder }: Lowering, layout: ChainLayout, other: Block): Carried {
     const key = builder.stack(4);
     builder.store(4, key, 0, builder.const(0));
     const record = builder.call(
@@ -71,7 +83,22 @@ export class Carried {
     builder.branch("ne", record, builder.const(0, 64), found, other);
     builder.seal(found);
     builder.enter(found);
-    return new Carried(record);
+    return new Carried(record, layout);
+  }
+
+  /** A packet comes: the state that is kept for one is zero. */
+  clear({ builder }: Lowering, layout: ChainLayout): void {
+    for (const { map, size } of perPacket(layout))
+      for (let at = 0; at < size; at += 8)
+        builder.store(8, this.#record, this.#state.get(map)! + at, builder.const(0, 64));
+  }
+
+  load({ builder }: Lowering, { map }: StateSlot, { type, offset }: PacketField): Value {
+    return builder.load(integerSizes[type], this.#record, this.#state.get(map)! + offset);
+  }
+
+  store({ builder }: Lowering, { map }: StateSlot, { type, offset }: PacketField, value: Value): void {
+    builder.store(integerSizes[type], this.#record, this.#state.get(map)! + offset, value);
   }
 
   step({ builder }: Lowering): Value {

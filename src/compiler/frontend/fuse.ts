@@ -120,7 +120,8 @@ class Fusion {
   #parse(context: Value, exit: Block): Subject {
     const hook = this.#hook;
     if (isPacketHook(hook)) {
-      if (hook !== "xdp" && makeSegments(endingsOf(this.#input.actors, this.#lowering.program))) passOwn(this.#lowering, context, exit);
+      if (hook !== "xdp" && makeSegments(endingsOf(this.#input.actors, this.#lowering.program)))
+        passOwn(this.#lowering, context, exit);
       return { kind: "packet", packet: parsePacketProgram(this.#lowering, hook, context, exit) };
     }
     const socket =
@@ -129,7 +130,6 @@ class Fusion {
         : parseIterated(this.#lowering, hook, context, exit);
     return { kind: "socket", socket };
   }
-
 
   #select(tree: SelectorTree, subject: Subject, yes: Block, no: Block): void {
     const builder = this.#builder;

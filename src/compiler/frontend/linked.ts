@@ -9,11 +9,14 @@ import { int32, int64, type Block, type IrFunction, type Value } from "../ir/ir.
 import type { ChainLayout } from "../layout.ts";
 import { endProgram, leave, programsMap, stepFields, stepSize, stepsMap } from "../steps.ts";
 import { Carried } from "./carried.ts";
+import { endPacket } from "./ending.ts";
+import { passOwn } from "./injection.ts";
 import { hooks, type PacketHook } from "./hooks.ts";
 import { Lowering } from "./lowering.ts";
 import { Members, type PolicyUse, type Subject } from "./members.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram } from "./program.ts";
+import { makeSegments, type Ending } from "./uses.ts";
 
 /** One program of a linked chain. Members have the number that their counters and state carry. */
 export type LinkedPart =
@@ -25,8 +28,12 @@ export type LinkedPart =
 export interface LinkInput {
   readonly name: string;
   readonly layout: ChainLayout;
+  readonly selectors: readonly PolicyUse[];
+  readonly actors: readonly PolicyUse[];
   /** How many programs the arrays hold. */
   readonly programs: number;
+  /** What actors may ask for at the end. */
+  readonly asked: ReadonlySet<Ending>;
 }
 
 export function link(input: LinkInput, part: LinkedPart, hook: PacketHook, program: PolicyProgram): IrFunction {
@@ -34,13 +41,12 @@ export function link(input: LinkInput, part: LinkedPart, hook: PacketHook, progr
 }
 
 class LinkedProgram {
+  readonly #input: LinkInput;
   readonly #hook: PacketHook;
   readonly #builder: Builder;
   readonly #lowering: Lowering;
   readonly #members: Members;
   readonly #context: Value;
-  /** How many programs there are when this one is compiled. */
-  readonly #programs: number;
   /** Where the packet is let go on untouched. */
   readonly #exit: Block;
   /** Where a packet goes whose headers are not where the entry found them. */
@@ -48,11 +54,11 @@ class LinkedProgram {
   #carried!: Carried;
 
   constructor(input: LinkInput, hook: PacketHook, program: PolicyProgram) {
+    this.#input = input;
     this.#hook = hook;
     this.#builder = new Builder(input.name);
     this.#lowering = new Lowering(this.#builder, program, hook);
     this.#members = new Members(this.#lowering, input.layout);
-    this.#programs = input.programs;
     this.#context = this.#builder.context();
     this.#exit = this.#builder.block();
     this.#lost = this.#builder.block();
@@ -61,7 +67,8 @@ class LinkedProgram {
   make(part: LinkedPart): IrFunction {
     const builder = this.#builder;
     this.#members.prepare(this.#exit);
-    this.#carried = Carried.find(this.#lowering, this.#exit);
+    this.#carried = Carried.find(this.#lowering, this.#input.layout, this.#exit);
+    this.#lowering.packetMemory = this.#carried;
     switch (part.part) {
       case "entry":
         this.#entry();
@@ -86,8 +93,12 @@ class LinkedProgram {
   }
 
   #entry(): void {
+    const { asked, layout, selectors, actors } = this.#input;
+    if (this.#hook !== "xdp" && makeSegments(asked)) passOwn(this.#lowering, this.#context, this.#exit);
     const packet = parsePacketProgram(this.#lowering, this.#hook, this.#context, this.#exit);
     this.#members.count({ kind: "seen" });
+    this.#carried.clear(this.#lowering, layout);
+    this.#members.observe(selectors, actors, packet);
     this.#carried.save(this.#lowering, packet);
     this.#goTo(this.#builder.load(1, this.#builder.mapValue(stepsMap, 0), stepFields.yes));
   }
@@ -119,8 +130,10 @@ class LinkedProgram {
 
   #end(): void {
     const { packet } = this.#restore();
-    packet.checksum.finish(this.#lowering, packet);
-    this.#builder.return(this.#builder.read(packet.verdict));
+    const { asked } = this.#input;
+    packet.injection.expect((["insert", "duplicate", "answer"] as const).filter((kind) => asked.has(kind)));
+    packet.forwarding.expect((["redirect", "mirror"] as const).filter((where) => asked.has(where)));
+    endPacket(this.#lowering, packet);
   }
 
   #restore(): Subject & { kind: "packet" } {
@@ -140,7 +153,7 @@ class LinkedProgram {
     this.#lowering.enter(further);
     this.#carried.setStep(this.#lowering, step);
     const missing = builder.block();
-    this.#callOne(builder.load(1, this.#step(step), stepFields.program), 0, this.#programs, missing);
+    this.#callOne(builder.load(1, this.#step(step), stepFields.program), 0, this.#input.programs, missing);
     // Still here: the program is missing. What was decided so far is applied all the same.
     this.#lowering.enter(missing);
     this.#members.count({ kind: "lost" });
@@ -156,7 +169,7 @@ class LinkedProgram {
   #callOne(program: Value, from: number, to: number, missing: Block): void {
     const builder = this.#builder;
     if (from === to) {
-      this.#call(from === this.#programs ? builder.zeroExtend(program) : builder.const(from, 64));
+      this.#call(from === this.#input.programs ? builder.zeroExtend(program) : builder.const(from, 64));
       return builder.jump(missing);
     }
     const middle = Math.ceil((from + to) / 2);
