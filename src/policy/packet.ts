@@ -75,7 +75,7 @@ export interface Packet {
   /** Sends a copy of the packet, as it is at the end of the chain, out of another interface; tc only. */
   mirror(ifindex: u32): void;
   /**
-   * Puts an option into the packet at the end of the chain; tc only. False where that cannot be: no room among the 40 bytes
+   * Puts an option into the packet at the end of the chain. False where that cannot be: no room among the 40 bytes
    * of options, a segment that would outgrow the interface or is still to be cut up (GSO), or another request before it.
    */
   insert(option: OptionBytes): boolean;
@@ -85,7 +85,7 @@ export interface Packet {
    */
   duplicate(option: OptionBytes): boolean;
   /**
-   * Instead of going on, the packet goes back to where it came from as a pure ACK with the option; tc only. `window` is
+   * Instead of going on, the packet goes back to where it came from as a pure ACK with the option. `window` is
    * what it shows, as on the wire. False where that cannot be, as for `duplicate`.
    */
   answer(option: OptionBytes, window: u16): boolean;

@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { KernelRunner } from "../testing/kernel-runner.ts";
 import { makeFrame, type PacketParts } from "../testing/packets.ts";
 import { chain } from "../testing/policy-harness.ts";
+import type { Hook } from "../index.ts";
 import { segmentMakers } from "../testing/segment-makers.ts";
 import type { TcpOption } from "../../wire/index.ts";
 
@@ -25,8 +26,10 @@ describe("segments that a chain makes", () => {
 
   // A copy that the kernel sends in a test run would leave by the loopback interface of whoever runs it: in the lab only.
   const actors = ["insert_priority", "insert_wide", "answer_priority", "elsewhere", "repaint"];
+  const hooksOf = (actor: string) =>
+    (actor === "repaint" ? ["tcx_ingress", "tcx_egress"] : ["xdp", "tcx_ingress", "tcx_egress"]) as Hook[];
   const cases = actors.flatMap((actor) =>
-    (["tcx_ingress", "tcx_egress"] as const).flatMap((hook) =>
+    hooksOf(actor).flatMap((hook) =>
       Object.entries(frames).map(([name, parts]) => [actor, hook, name, parts] as const),
     ),
   );

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { chain, type VmRunner } from "../testing/policy-harness.ts";
 import { makeFrame, type PacketParts } from "../testing/packets.ts";
+import type { Hook } from "../index.ts";
 import { segmentMakers } from "../testing/segment-makers.ts";
 import { parsePacket, type Packet, type TcpOption } from "../../wire/index.ts";
 import { frame } from "../../wire/testing.ts";
@@ -13,7 +14,7 @@ const usual: readonly TcpOption[] = [nop, nop, timestamps];
 const v6 = { source: "fd00::2", destination: "fd00::1" };
 const dataAck: TcpOption = { kind: "unknown", bytes: Uint8Array.of(30, 8, 0x20, 1, 0, 0, 0, 1) };
 
-const vmOf = (actor: string, hook: "tcx_ingress" | "tcx_egress" = "tcx_ingress"): VmRunner =>
+const vmOf = (actor: string, hook: Hook = "tcx_ingress"): VmRunner =>
   chain({ source: segmentMakers, actors: [actor] }).vm(hook);
 
 /** A packet whose checksums and lengths are right. */
@@ -37,7 +38,7 @@ describe("packet.insert()", () => {
     ["one in a VLAN, with IP options", { vlans: [7], ipOptions: new Uint8Array(8).fill(1), payload: 3 }],
     ["one with trailing bytes", { trailer: 6 }],
   ])("puts the option in front of the others of %s", (_, parts) => {
-    for (const hook of ["tcx_ingress", "tcx_egress"] as const) {
+    for (const hook of ["xdp", "tcx_ingress", "tcx_egress"] as const) {
       const { verdict, packet } = vmOf("insert_priority", hook).run(makeFrame(parts), hook);
       expect(verdict).toBe("pass");
       const { tcp, payload } = sound(packet);
@@ -150,6 +151,7 @@ describe("packet.answer()", () => {
     const { verdict, packet, redirect } = vmOf("answer_priority").run(before);
     expect(verdict).toBe("redirect");
     expect(redirect).toEqual({ ifindex: 1, flags: 0n });
+    expect(vmOf("answer_priority", "xdp").run(before, "xdp")).toEqual({ verdict, packet });
     const [answer, original] = [sound(packet), parsePacket(before)];
     expect(answer.ethernet!.source).toEqual(original.ethernet!.destination);
     expect(answer.ip).toMatchObject({ source: original.ip!.destination, destination: original.ip!.source });

@@ -50,7 +50,9 @@ export class Injection {
     window: Value | undefined,
     node: ts.Node,
   ): LanguageValue {
-    if (packet.hook === "xdp") return lowering.fail("wrongHook", node, `packet.${kind}()`, hooks.xdp.title);
+    // XDP cannot copy a frame.
+    if (packet.hook === "xdp" && kind === "duplicate")
+      return lowering.fail("wrongHook", node, "packet.duplicate()", hooks.xdp.title);
     this.#used.add(kind);
     const { builder } = lowering;
     const done: Variable = { name: "possible", type: int32 };
@@ -70,7 +72,7 @@ export class Injection {
       const [some, small] = [builder.block(), builder.block()];
       builder.branch("ne", payload, builder.const(0), some, small);
       lowering.enter(some);
-      proceedIf("eq", builder.load(4, packet.context, skbField.gsoSize), builder.const(0));
+      if (packet.hook !== "xdp") proceedIf("eq", builder.load(4, packet.context, skbField.gsoSize), builder.const(0));
       proceedIf("ule", payload, builder.const(maximumPayload));
       builder.jump(small);
       lowering.enter(small);

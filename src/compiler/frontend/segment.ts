@@ -1,12 +1,13 @@
 /**
- * What becomes of a request for a segment at the end of a chain (tc). Everything goes by offsets, because each change of the
+ * What becomes of a request for a segment at the end of a chain. Everything goes by offsets, because each change of the
  * packet invalidates all pointers into it. Room is made at the tail, so that the TCP header stays where it is: a checksum
  * that the kernel has still to fill in (CHECKSUM_PARTIAL) is then filled in right.
  */
-import { helpers, type HelperName } from "../../bpf/helpers.ts";
+import { helpers } from "../../bpf/helpers.ts";
 import type { Variable } from "../ir/builder.ts";
 import { int32, int64, type Block, type Value } from "../ir/ir.ts";
 import { injectionBuffer, maximumPayload } from "../injection-buffer.ts";
+import { frameEdit, type FrameEdit } from "./frame-edit.ts";
 import { hooks } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
 import { ownMark, skbField, swapped } from "./skb.ts";
@@ -21,6 +22,8 @@ export const timestamps = { length: 12, head: 0x0a08_0101 } as const;
 
 const fixedHeader = 20;
 const ackFlag = 0x10;
+/** XDP_TX: out of the interface it came by. */
+const xdpTransmit = 3;
 
 /** The work at the end of a chain: each method is one kind of request. */
 export class Segment {
@@ -28,6 +31,7 @@ export class Segment {
   readonly #packet: ParsedPacket;
   readonly #exit: Block;
   readonly #memory: Value;
+  readonly #edit: FrameEdit;
   /** Bytes of option, of the TCP header before, of the IP packet before; offset of the TCP header. */
   readonly #length: Value;
   readonly #before: Value;
@@ -42,6 +46,7 @@ export class Segment {
     this.#exit = exit;
     this.#request = request;
     this.#memory = memory;
+    this.#edit = frameEdit(lowering, packet.hook, packet.context, memory);
     this.#length = this.#bounded(
       builder.binary("and", builder.binary("lshr", request, builder.const(8)), builder.const(0xff)),
       4,
@@ -50,7 +55,7 @@ export class Segment {
     this.#before = this.#bounded(builder.read(packet.tcpLength), fixedHeader, maximumHeader);
     this.#total = builder.read(packet.totalLength);
     this.#tcpAt = builder.binary("add", builder.read(packet.ipOffset), builder.read(packet.ipLength));
-    this.#must("skbLoadBytes", this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
+    this.#load(this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
   }
 
   /** A 32-bit value the verifier is to know as within bounds. */
@@ -69,31 +74,13 @@ export class Segment {
     return offset === 0 ? this.#memory : builder.pointerAdd(this.#memory, builder.const(offset, 64));
   }
 
-  /** Calls a packet helper with 32-bit arguments widened; its result. */
-  #call(helper: HelperName, ...args: readonly Value[]): Value {
-    const { builder } = this.#lowering;
-    const wide = args.map((arg) => (arg.type === int32 ? builder.zeroExtend(arg) : arg));
-    const effects = helpers[helper].invalidatesPackets ? "packet" : "memory";
-    return builder.call(helpers[helper].number, [this.#packet.context, ...wide], int64, effects);
-  }
-
-  /** The same, giving up when it fails: the packet then passes as it is. */
-  #must(helper: HelperName, ...args: readonly Value[]): void {
-    const { builder } = this.#lowering;
-    const result = this.#call(helper, ...args);
-    const fine = builder.block();
-    builder.branch("eq", result, builder.const(0, 64), fine, this.#exit);
-    this.#lowering.enter(fine);
-  }
-
   #resize(total: Value): void {
     const { builder } = this.#lowering;
-    const length = builder.binary("add", builder.read(this.#packet.ipOffset), total);
-    this.#must("skbChangeTail", length, builder.const(0));
+    this.#edit.resize(builder.binary("add", builder.read(this.#packet.ipOffset), total), this.#exit);
   }
 
-  #store(offset: Value, from: Value, length: Value): void {
-    this.#call("skbStoreBytes", offset, from, length, this.#lowering.builder.const(0));
+  #load(offset: Value, to: Value, length: Value): void {
+    this.#edit.load(offset, to, length, this.#exit);
   }
 
   /** Brings the lengths in the IP header and in the checksum's pseudo-header from one TCP segment's to another's. */
@@ -108,8 +95,8 @@ export class Segment {
       swapped(this.#lowering, builder.binary("add", ipLength, length)),
     );
     builder.store(2, this.#memory, injectionBuffer.length, to);
-    this.#store(builder.binary("add", ipAt, builder.const(2)), this.#at(injectionBuffer.length), builder.const(2));
-    this.#call("l3CsumReplace", builder.binary("add", ipAt, builder.const(10)), from, to, builder.const(2));
+    this.#edit.store(builder.binary("add", ipAt, builder.const(2)), this.#at(injectionBuffer.length), builder.const(2));
+    this.#edit.replaceWord("ip", builder.binary("add", ipAt, builder.const(10)), from, to);
     builder.jump(exit);
     this.#lowering.enter(v6);
     const extensions = builder.binary("sub", ipLength, builder.const(40));
@@ -119,24 +106,16 @@ export class Segment {
       injectionBuffer.length,
       swapped(this.#lowering, builder.binary("add", extensions, after)),
     );
-    this.#store(builder.binary("add", ipAt, builder.const(4)), this.#at(injectionBuffer.length), builder.const(2));
+    this.#edit.store(builder.binary("add", ipAt, builder.const(4)), this.#at(injectionBuffer.length), builder.const(2));
     builder.jump(exit);
     this.#lowering.enter(exit);
-    const pseudoHeader = 0x10 | 2;
     const [wireBefore, wireAfter] = [before, after].map((length) => swapped(this.#lowering, length));
-    this.#call("l4CsumReplace", this.#checksumAt(), wireBefore, wireAfter, builder.const(pseudoHeader));
+    this.#edit.replaceWord("pseudoHeader", this.#checksumAt(), wireBefore, wireAfter);
   }
 
   #checksumAt(): Value {
     const { builder } = this.#lowering;
     return builder.binary("add", this.#tcpAt, builder.const(16));
-  }
-
-  /** The segment's checksum learns of a difference that csum_diff found. */
-  #addDifference(difference: Value): void {
-    const { builder } = this.#lowering;
-    const none = builder.const(0, 64);
-    this.#call("l4CsumReplace", this.#checksumAt(), none, difference, none);
   }
 
   #difference(from: Value, fromLength: Value, to: Value, toLength: Value, seed: Value): Value {
@@ -152,26 +131,33 @@ export class Segment {
     const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
     const payload = builder.binary("sub", segment, this.#before);
     const end = builder.binary("add", this.#tcpAt, this.#before);
-    this.#ifAny(payload, (bytes) => this.#must("skbLoadBytes", end, this.#at(injectionBuffer.payload), bytes));
+    this.#ifAny(payload, (bytes) => this.#load(end, this.#at(injectionBuffer.payload), bytes));
     this.#resize(builder.binary("add", this.#total, this.#length));
     const behind = builder.binary("add", end, this.#length);
-    this.#ifAny(payload, (bytes) => this.#store(behind, this.#at(injectionBuffer.payload), bytes));
+    this.#ifAny(payload, (bytes) => this.#edit.store(behind, this.#at(injectionBuffer.payload), bytes));
     // In front of the others: what follows an end of the option list would not be read.
     const options = builder.binary("add", this.#tcpAt, builder.const(fixedHeader));
-    this.#store(options, this.#at(injectionBuffer.option), this.#length);
+    this.#edit.store(options, this.#at(injectionBuffer.option), this.#length);
     const others = builder.binary("sub", this.#before, builder.const(fixedHeader));
     this.#ifAny(others, (bytes) =>
-      this.#store(builder.binary("add", options, this.#length), this.#at(injectionBuffer.before + fixedHeader), bytes),
+      this.#edit.store(
+        builder.binary("add", options, this.#length),
+        this.#at(injectionBuffer.before + fixedHeader),
+        bytes,
+      ),
     );
     // The header's length in words is the upper half of byte 12.
     const words = builder.load(2, this.#memory, injectionBuffer.before + 12);
     const more = builder.binary("add", words, builder.binary("shl", this.#length, builder.const(2)));
     builder.store(2, this.#memory, injectionBuffer.before + 12, more);
     const wordsAt = builder.binary("add", this.#tcpAt, builder.const(12));
-    this.#store(wordsAt, this.#at(injectionBuffer.before + 12), builder.const(2));
+    this.#edit.store(wordsAt, this.#at(injectionBuffer.before + 12), builder.const(2));
     const seed = builder.binary("add", more, builder.binary("xor", words, builder.const(0xffff)));
     const none = builder.const(0, 64);
-    this.#addDifference(this.#difference(none, none, this.#at(injectionBuffer.option), this.#length, seed));
+    this.#edit.addDifference(
+      this.#checksumAt(),
+      this.#difference(none, none, this.#at(injectionBuffer.option), this.#length, seed),
+    );
     this.#setLength(segment, builder.binary("add", segment, this.#length));
   }
 
@@ -201,17 +187,18 @@ export class Segment {
     const mark = builder.load(4, context, skbField.mark);
     builder.store(4, context, skbField.mark, builder.const(ownMark));
     const intoStack = builder.const(hooks[hook].direction === "ingress" ? 1 : 0);
-    this.#call("cloneRedirect", builder.load(4, context, skbField.ifindex), intoStack);
+    const ifindex = builder.zeroExtend(builder.load(4, context, skbField.ifindex));
+    builder.call(helpers.cloneRedirect.number, [context, ifindex, builder.zeroExtend(intoStack)], int64, "packet");
     builder.store(4, context, skbField.mark, mark);
     this.#resize(this.#total);
     this.#setLength(length, segment);
-    this.#store(this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
+    this.#edit.store(this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
   }
 
   /** The packet becomes a pure ACK with the option and goes back to where it came from. */
   answer(): void {
     const { builder } = this.#lowering;
-    const { context } = this.#packet;
+    const { context, hook } = this.#packet;
     this.#become("answer");
     this.#swap(builder.const(0), 6);
     const ipAt = builder.read(this.#packet.ipOffset);
@@ -224,6 +211,7 @@ export class Segment {
     this.#swap(builder.binary("add", ipAt, builder.const(8)), 16);
     builder.jump(exit);
     this.#lowering.enter(exit);
+    if (hook === "xdp") return builder.return(builder.const(xdpTransmit));
     builder.store(4, context, skbField.mark, builder.const(ownMark));
     const back = [builder.zeroExtend(builder.load(4, context, skbField.ifindex)), builder.const(0, 64)];
     builder.return(builder.truncate(builder.call(helpers.redirect.number, back, int64, "memory")));
@@ -234,9 +222,9 @@ export class Segment {
     const { builder } = this.#lowering;
     const length = builder.const(size);
     const { addresses } = injectionBuffer;
-    this.#must("skbLoadBytes", at, this.#at(addresses), builder.const(2 * size));
-    this.#store(at, this.#at(addresses + size), length);
-    this.#store(builder.binary("add", at, length), this.#at(addresses), length);
+    this.#load(at, this.#at(addresses), builder.const(2 * size));
+    this.#edit.store(at, this.#at(addresses + size), length);
+    this.#edit.store(builder.binary("add", at, length), this.#at(addresses), length);
   }
 
   /**
@@ -299,8 +287,8 @@ export class Segment {
     const difference = this.#difference(this.#at(before), this.#before, header, length, none);
     const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
     this.#resize(builder.binary("add", builder.read(this.#packet.ipLength), length));
-    this.#store(this.#tcpAt, header, length);
-    this.#addDifference(difference);
+    this.#edit.store(this.#tcpAt, header, length);
+    this.#edit.addDifference(this.#checksumAt(), difference);
     this.#setLength(segment, length);
     return length;
   }

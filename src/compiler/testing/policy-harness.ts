@@ -294,8 +294,8 @@ export const socketSize = 32 * socketFields.length;
 
 export function verdictOf(hook: Hook, returnValue: number): Outcome["verdict"] {
   const { proceed, drop } = hooks[hook];
-  // XDP_REDIRECT, TC_ACT_REDIRECT
-  if (returnValue === (hook === "xdp" ? 4 : 7)) return "redirect";
+  // XDP_TX and XDP_REDIRECT, TC_ACT_REDIRECT
+  if (hook === "xdp" ? returnValue === 3 || returnValue === 4 : returnValue === 7) return "redirect";
   if (returnValue === proceed) return "pass";
   if (returnValue === drop) return "drop";
   throw new Error(`A program on ${hook} returned ${returnValue}, which is neither pass nor drop`);

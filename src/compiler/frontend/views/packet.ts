@@ -145,7 +145,7 @@ export class PacketView implements View {
     [option, window]: readonly LanguageValue[],
     node: ts.CallExpression,
   ): LanguageValue {
-    const packet = this.#skb(lowering, `packet.${kind}()`, node);
+    const packet = this.#packet;
     if (option?.kind !== "bytes") return lowering.fail("notOption", node, describeValue(option));
     const shown = kind === "answer" ? lowering.coerce(window, "u16", node) : undefined;
     return packet.injection.ask(lowering, packet, kind, option.bytes, shown, node);
