@@ -12,6 +12,7 @@ export type { MemberRecord } from "./members.ts";
 export { PolicyChain, type ChainOptions, type ChainPlan } from "./policy-chain.ts";
 export { listChains, openChain, RunningChain } from "./running.ts";
 export { RunningMembers, SetFullError } from "./running-members.ts";
+export type { ActorRates, ChainRates, ProgramRates, SelectorRates } from "./rates.ts";
 export { policyFile, sourceReader } from "./sources.ts";
 export type { FlowRecord } from "./state.ts";
 export { ChainExistsError, NoSuchChainError } from "./store.ts";

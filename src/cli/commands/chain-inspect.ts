@@ -1,12 +1,13 @@
 /** `emptcp chain list` and `show`. */
-import type { Command } from "commander";
+import { InvalidArgumentError, type Command } from "commander";
 import { showSelector } from "../../chain/description.ts";
 import type { FlowRecord } from "../../chain/index.ts";
 import type { StateContents, TableRecord } from "../../chain/state.ts";
 import type { StateOwner } from "../../compiler/layout.ts";
 import { listChains, openChain, type RunningChain } from "../../chain/running.ts";
+import { printRates } from "../chain-rates.ts";
 import { describePlaces } from "../chain-text.ts";
-import { colours, print, printJson } from "../output.ts";
+import { colours, print, printJson, withProgress } from "../output.ts";
 import { formatAge, formatCount, formatTable } from "../table.ts";
 
 export function addInspect(chain: Command): void {
@@ -43,16 +44,42 @@ export function addInspect(chain: Command): void {
       "Shows a chain's selectors and actors with their counters, its parameters, and what it keeps of each flow.",
     )
     .argument("<name>", "a chain")
-    .option("--json", "print { name, counters, actors: [{ name, params }], state, ... }")
+    .option(
+      "--rates [seconds]",
+      "measure for that long (1): packets per second, and what the programs cost",
+      readSeconds,
+    )
+    .option("--json", "print { name, counters, actors: [{ name, params }], state, rates, ... }")
     .addHelpText(
       "after",
-      "\nExamples:\n  sudo emptcp chain show phones\n  sudo emptcp chain show phones --json | jq .counters",
+      `
+Examples:
+  sudo emptcp chain show phones
+  sudo emptcp chain show phones --rates 5
+  sudo emptcp chain show phones --json | jq .counters
+
+While --rates measures, the kernel times every eBPF program of this machine, at about 30 ns a run. It times programs, not
+the policies that were fused into one.`,
     )
-    .action((name: string, { json }: { json?: true }) => {
-      const details = inspect(openChain(name));
-      if (json) printJson(details);
-      else printDetails(details);
+    .action(async (name: string, { json, rates: seconds }: { json?: true; rates?: number | true }) => {
+      const running = openChain(name);
+      const rates =
+        seconds === undefined
+          ? undefined
+          : await withProgress("measuring …", async () => await running.rates(seconds === true ? 1 : seconds));
+      const details = { ...inspect(running), ...(rates && { rates }) };
+      if (json) return printJson(details);
+      printDetails(details);
+      if (rates) printRates(rates);
     });
+}
+
+const longestSeconds = 3600;
+
+function readSeconds(text: string): number {
+  const seconds = Number(text);
+  if (seconds > 0 && seconds <= longestSeconds) return seconds;
+  throw new InvalidArgumentError(`Give a number of seconds, at most ${longestSeconds}.`);
 }
 
 function summarize(running: RunningChain) {
