@@ -24,6 +24,8 @@ export interface ChainCounters {
   readonly matched: number;
   readonly selectors: readonly SelectorCounters[];
   readonly actors: readonly ActorCounters[];
+  /** Events for which there was no room; for chains that emit any. */
+  readonly lostEvents?: number;
 }
 
 /** `perCpu` are the values of the counters map, one for each CPU. */
@@ -75,5 +77,7 @@ export function arrangeCounters(
       cannot: Object.fromEntries(cannot),
     };
   });
-  return { seen, matched, selectors, actors: perActor };
+  const emits = layout.counters.some(({ kind }) => kind === "lostEvents");
+  const lostEvents = emits && { lostEvents: find(({ kind }) => kind === "lostEvents") };
+  return { seen, matched, selectors, actors: perActor, ...lostEvents };
 }

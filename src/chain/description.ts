@@ -15,6 +15,22 @@ export type SelectorDescription =
   | { readonly op: "and" | "or"; readonly terms: readonly SelectorDescription[] }
   | { readonly op: "not"; readonly term: SelectorDescription };
 
+type PolicySelector = Extract<SelectorDescription, { op: "policy" }>;
+
+/** The selectors of an expression, in the order of their counters. */
+export function selectorsIn(node: SelectorDescription): PolicySelector[] {
+  switch (node.op) {
+    case "any":
+      return [];
+    case "policy":
+      return [node];
+    case "not":
+      return selectorsIn(node.term);
+    default:
+      return node.terms.flatMap(selectorsIn);
+  }
+}
+
 export interface ActorDescription {
   readonly name: string;
   /** On what it acts; packets where nothing is said. */

@@ -2,19 +2,23 @@
 import { existsSync } from "node:fs";
 import type { Hook } from "../compiler/index.ts";
 // Not through the index: managing chains needs no compiler, and loading one takes longer than what is asked.
-import { parametersMap, countersMap, type StateSlot } from "../compiler/layout.ts";
+import { parametersMap, countersMap, eventsMap, type StateSlot } from "../compiler/layout.ts";
 import {
   netnsInode,
   netnsPath,
   openLink,
   openMap,
+  readRingBuffer,
   runIter,
   withNetns,
   type KernelMap,
   type NetworkNamespace,
+  type RingBufferReader,
 } from "../linux/index.ts";
 import { arrangeCounters, type ChainCounters } from "./counters.ts";
 import type { ChainDescription } from "./description.ts";
+import { ChainError } from "./errors.ts";
+import { decodeEvent, type ChainEvent } from "./events.ts";
 import { ParameterError, readWord, showWord, type InputRecord } from "./inputs.ts";
 import { measureRates, type ChainRates } from "./rates.ts";
 import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
@@ -154,6 +158,28 @@ export class RunningChain {
     return layout.state
       .filter(({ kind }) => kind !== "perPacket")
       .map((slot) => ({ slot, ...this.#withMap(slot.map, (map) => readState(map, slot)) }));
+  }
+
+  /**
+   * Reads what the chain's policies emit, on the event loop, until closed. Events have one reader: two share them.
+   * @throws ChainError for a chain that emits none
+   */
+  readEvents(event: (event: ChainEvent) => void): RingBufferReader {
+    const { layout } = this.description;
+    if (layout.events.length === 0)
+      throw new ChainError(`Cannot read events of chain ${this.name}: none of its policies emits any`);
+    const map = openMap(`${this.#directory}/map_${eventsMap}`);
+    try {
+      const reader = readRingBuffer(map, (record) => event(decodeEvent(record, layout)));
+      const close = () => {
+        reader.close();
+        map.close();
+      };
+      return { drain: () => reader.drain(), close, [Symbol.dispose]: close };
+    } catch (error) {
+      map.close();
+      throw error;
+    }
   }
 
   /** Takes the chain off its hooks and forgets it. Sockets that it limited are free again. */

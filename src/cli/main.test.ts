@@ -30,6 +30,7 @@ test.each([
   [["chain", "apply"]],
   [["chain", "explain"]],
   [["watch"]],
+  [["events"]],
   [["lab", "run"]],
   [["demo"]],
   [["doctor"]],

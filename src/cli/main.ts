@@ -6,6 +6,7 @@ import { addBuild } from "./commands/build.ts";
 import { addChain } from "./commands/chain.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addEvents } from "./commands/events.ts";
 import { addLab } from "./commands/lab.ts";
 import { addWatch } from "./commands/watch.ts";
 import { describeError, UsageError } from "./errors.ts";
@@ -31,6 +32,7 @@ Start here:
   sudo emptcp chain apply limit.ts -i wlan0 -i wwan0
   sudo emptcp chain show rate_limit      what it did so far
   sudo emptcp watch                      MPTCP connections and their subflows, live
+  sudo emptcp events                     what chains tell, as it happens
   sudo emptcp chain remove rate_limit
 
 Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to errors.`,
@@ -42,6 +44,7 @@ addBuild(program);
 addLab(program);
 addDemo(program);
 addWatch(program);
+addEvents(program);
 
 // Whoever reads our output may stop early, as head does.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

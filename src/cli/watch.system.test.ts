@@ -47,16 +47,16 @@ test("emptcp watch --json tells what the kernel and the chains know of each subf
   const [one, ...others] = connections;
   expect(others).toEqual([]);
   const kernel = subflows();
-  expect(one!.token).toBe(kernel[0]!.mptcp!.tokenLocal);
-  expect(new Set(one!.subflows.map(({ local, remote }) => `${local.address} ${local.port} ${remote.address}`))).toEqual(
+  expect(one.token).toBe(kernel[0].mptcp!.tokenLocal);
+  expect(new Set(one.subflows.map(({ local, remote }) => `${local.address} ${local.port} ${remote.address}`))).toEqual(
     new Set(kernel.map(({ local, remote }) => `${local.address} ${local.port} ${remote.address}`)),
   );
-  const [wifi, lte] = ["wifi", "lte"].map((name) => one!.subflows.find((subflow) => subflow.interface === name)!);
+  const [wifi, lte] = ["wifi", "lte"].map((name) => one.subflows.find((subflow) => subflow.interface === name)!);
   expect(wifi).toMatchObject({ state: "established", chains: [], localId: 0 });
   expect(lte).toMatchObject({ state: "established", chains: [chainName], recorded: { chain: chainName } });
-  expect(wifi!.rttUs).toBeGreaterThan(19_000);
-  expect(lte!.rttUs).toBeGreaterThan(59_000);
-  expect(lte!.recorded!.rttUs).toBeGreaterThan(59_000);
+  expect(wifi.rttUs).toBeGreaterThan(19_000);
+  expect(lte.rttUs).toBeGreaterThan(59_000);
+  expect(lte.recorded!.rttUs).toBeGreaterThan(59_000);
 });
 
 test("emptcp watch prints one table where there is no terminal, and says so", () => {

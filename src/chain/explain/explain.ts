@@ -12,7 +12,7 @@ import {
   type ParsedPacket,
 } from "../../wire/index.ts";
 import { arrangeCounters } from "../counters.ts";
-import type { SelectorDescription } from "../description.ts";
+import { selectorsIn } from "../description.ts";
 import { PolicyChain, type ChainPlan } from "../policy-chain.ts";
 import { DirectionFinder } from "./direction.ts";
 import type {
@@ -62,7 +62,7 @@ export class Explainer {
       const map = this.#machine.maps.get(slot.map);
       return map ? [new StateWatcher(slot, map)] : [];
     });
-    this.#selectors = policiesOf(this.plan.selector);
+    this.#selectors = selectorsIn(this.plan.selector);
   }
 
   /** Whether the chain has programs on packets at all; socket actors alone have none. */
@@ -118,7 +118,8 @@ export class Explainer {
       matched: counters.matched > 0,
       selectors: counters.selectors.map(({ seen, matched }, i): SelectorAnswer => {
         const answer = seen === 0 ? "not asked" : matched > 0 ? "matched" : "not matched";
-        return { ...this.#selectors[i], answer };
+        const { name, params } = this.#selectors[i];
+        return { name, params, answer };
       }),
       actors: counters.actors.map(({ name, seen, acted, cannot }, i): ActorDeed => {
         const reasons = Object.keys(cannot).filter((reason) => cannot[reason] > 0);
@@ -163,20 +164,6 @@ function summarize({ ip, tcp, payload }: ParsedPacket & Required<Pick<ParsedPack
     payloadBytes: payload.length,
     options: tcp.options.filter(({ kind }) => kind !== "nop" && kind !== "endOfList").map(describeTcpOption),
   };
-}
-
-/** Selectors in the order of their counters. */
-function policiesOf(node: SelectorDescription): Pick<SelectorAnswer, "name" | "params">[] {
-  switch (node.op) {
-    case "any":
-      return [];
-    case "policy":
-      return [{ name: node.name, params: node.params }];
-    case "not":
-      return policiesOf(node.term);
-    default:
-      return node.terms.flatMap(policiesOf);
-  }
 }
 
 function didWhat(counted: {
