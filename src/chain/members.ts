@@ -26,32 +26,67 @@ export function encodeMembers(
   interfaceOf?: (name: string) => number,
 ): EncodedMember[] {
   const encoded = new Map<string, EncodedMember>();
+  const [keys, values] = [new Rows(members.length, slot.keySize), new Rows(members.length, slot.valueSize)];
+  const fields = [...slot.key, ...slot.params];
   members.forEach((member, i) => {
-    const one = describing(slot, member, i, doing, () => {
-      checkFields(slot, member, [...slot.key, ...slot.params]);
-      return { key: encodeKey(slot, member), value: encodeParams(slot, member, interfaceOf) };
+    describing(slot, member, i, doing, () => {
+      checkFields(slot, member, fields);
+      writeKey(slot, keys, i, member);
+      for (const field of slot.params) writeParam(values, i, field, member, interfaceOf);
     });
-    encoded.set(keyText(one.key), one);
+    const key = keys.row(i);
+    encoded.set(keyText(key), { key, value: values.row(i) });
   });
   return [...encoded.values()];
 }
 
-/** The keys of members; parameters may be left out, but not be wrong. @throws ParameterError that says which member is wrong, and why */
+/**
+ * The keys of members; parameters may be left out, but not be wrong.
+ * @throws ParameterError that says which member is wrong, and why
+ */
 export function encodeKeys(slot: SetSlot, members: readonly InputRecord[], doing: string): Uint8Array[] {
-  return members.map((member, i) =>
+  const keys = new Rows(members.length, slot.keySize);
+  return members.map((member, i) => {
     describing(slot, member, i, doing, () => {
       checkFields(slot, member, slot.key);
       changeParams(slot, new Uint8Array(slot.valueSize), member);
-      return encodeKey(slot, member);
-    }),
-  );
+      writeKey(slot, keys, i, member);
+    });
+    return keys.row(i);
+  });
 }
 
 /** A value with some of its parameters changed. */
 export function changeParams(slot: SetSlot, value: Uint8Array, member: InputRecord): Uint8Array {
-  const changed = value.slice();
-  for (const field of slot.params) if (member[field.name] !== undefined) writeParam(changed, field, member);
-  return changed;
+  const changed = new Rows(1, slot.valueSize);
+  const row = changed.row(0);
+  row.set(value);
+  for (const field of slot.params) if (member[field.name] !== undefined) writeParam(changed, 0, field, member);
+  return row;
+}
+
+/** Many keys, or values, in one piece of memory: a buffer for each would cost more than all the rest. */
+class Rows {
+  readonly view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #size: number;
+  constructor(count: number, size: number) {
+    this.#bytes = new Uint8Array(count * size);
+    this.view = new DataView(this.#bytes.buffer);
+    this.#size = size;
+  }
+
+  offset(row: number): number {
+    return row * this.#size;
+  }
+
+  row(row: number): Uint8Array {
+    return this.#bytes.subarray(this.offset(row), this.offset(row + 1));
+  }
+
+  write(row: number, offset: number, bytes: Uint8Array): void {
+    this.#bytes.set(bytes, this.offset(row) + offset);
+  }
 }
 
 export function keyText(key: Uint8Array): string {
@@ -59,9 +94,9 @@ export function keyText(key: Uint8Array): string {
 }
 
 /** Which member of how many is wrong, in front of what is wrong with it. */
-function describing<T>(slot: SetSlot, member: InputRecord, index: number, doing: string, action: () => T): T {
+function describing(slot: SetSlot, member: InputRecord, index: number, doing: string, action: () => void): void {
   try {
-    return action();
+    action();
   } catch (error) {
     if (!(error instanceof ParameterError)) throw error;
     throw new ParameterError(
@@ -90,24 +125,21 @@ function checkFields(slot: SetSlot, member: InputRecord, needed: readonly SetFie
   throw new ParameterError(`${problem}; a member has ${known.map(({ name }) => name).join(", ")}`);
 }
 
-function encodeKey(slot: SetSlot, member: InputRecord): Uint8Array {
-  const key = new Uint8Array(slot.keySize);
-  const view = new DataView(key.buffer);
+function writeKey(slot: SetSlot, keys: Rows, row: number, member: InputRecord): void {
   for (const { name, type, offset } of slot.key) {
     const input = member[name]!;
     if (type.representation.kind === "integer") {
-      writeInteger(view, offset, keyFieldSize(type), readWord(type, input, name));
+      writeInteger(keys.view, keys.offset(row) + offset, keyFieldSize(type), readWord(type, input, name));
       continue;
     }
     try {
-      if (slot.kind === "prefixes") writePrefix(view, String(input));
-      else key.set(mapped(parseIpAddress(String(input))), offset);
+      if (slot.kind === "prefixes") writePrefix(keys, row, String(input));
+      else keys.write(row, offset, mapped(parseIpAddress(String(input))));
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       throw new ParameterError(`${name}: ${error.message}; it takes ${type.expects}`, { cause: error });
     }
   }
-  return key;
 }
 
 /** 16 bytes, IPv4 mapped (RFC 4291, section 2.5.5.2). */
@@ -118,32 +150,27 @@ function mapped(address: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function writePrefix(view: DataView, text: string): void {
+function writePrefix(keys: Rows, row: number, text: string): void {
   const { address, length } = parseIpPrefix(text);
   const isV4 = address.length === 4;
-  view.setUint32(0, prefixKey.familyBits + length + (isV4 ? prefixKey.mappedBits : 0), true);
-  view.setUint32(4, isV4 ? 4 : 6, true);
-  new Uint8Array(view.buffer).set(mapped(address), prefixKey.addressOffset);
+  const at = keys.offset(row);
+  keys.view.setUint32(at, prefixKey.familyBits + length + (isV4 ? prefixKey.mappedBits : 0), true);
+  keys.view.setUint32(at + 4, isV4 ? 4 : 6, true);
+  keys.write(row, prefixKey.addressOffset, mapped(address));
 }
 
 function writeInteger(view: DataView, offset: number, size: number, word: bigint): void {
   for (let i = 0, rest = word; i < size; i++, rest >>= 8n) view.setUint8(offset + i, Number(rest & 0xffn));
 }
 
-function encodeParams(slot: SetSlot, member: InputRecord, interfaceOf?: (name: string) => number): Uint8Array {
-  const value = new Uint8Array(slot.valueSize);
-  for (const field of slot.params) writeParam(value, field, member, interfaceOf);
-  return value;
-}
-
 function writeParam(
-  value: Uint8Array,
+  values: Rows,
+  row: number,
   { name, type, offset }: SetField,
   member: InputRecord,
   interfaceOf?: (name: string) => number,
 ): void {
-  const word = readWord(type, member[name]!, name, interfaceOf);
-  new DataView(value.buffer, value.byteOffset).setBigUint64(offset, word, true);
+  values.view.setBigUint64(values.offset(row) + offset, readWord(type, member[name]!, name, interfaceOf), true);
 }
 
 export function decodeMember(slot: SetSlot, { key, value }: EncodedMember): MemberRecord {
