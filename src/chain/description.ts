@@ -97,7 +97,7 @@ export function plainParameter({ representation, expects, minimum, maximum, unit
   };
 }
 
-export function plainSet(slot: SetSlot): SetSlot {
+export function plainSet<Slot extends SetSlot>(slot: Slot): Slot {
   return { ...slot, key: slot.key.map(plainField), params: slot.params.map(plainField) };
 }
 

@@ -20,9 +20,10 @@ import {
   layOut,
   mapsOf,
   type MemberParameterSlot,
+  type PlacedSet,
   withSets,
 } from "./layout.ts";
-import { setMap, type SetSlot } from "./sets.ts";
+import { setMap } from "./sets.ts";
 import { maximumPrograms, numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
 
 export interface ChainSource {
@@ -138,8 +139,10 @@ function setMaps(uses: readonly PolicyUse[]): Record<string, MapSpec> {
 }
 
 /** The sets of a chain; one that several selectors name is one. */
-function setsOf(uses: readonly PolicyUse[]): SetSlot[] {
-  return [...new Map(uses.flatMap(({ set }) => (set ? [[set.name, set] as const] : []))).values()];
+function setsOf(uses: readonly PolicyUse[]): PlacedSet[] {
+  const sets = new Map<string, PlacedSet>();
+  uses.forEach(({ set }, place) => set && !sets.has(set.name) && sets.set(set.name, { ...set, place }));
+  return [...sets.values()];
 }
 
 function memberParametersOf(actors: readonly PolicyUse[]): MemberParameterSlot[] {

@@ -41,6 +41,9 @@ export type CounterSlot =
   /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
   | { readonly kind: "lost" };
 
+/** A set, and the number of the first selector that looks in it. */
+export type PlacedSet = SetSlot & { readonly place: number };
+
 /** An actor's parameter that comes from the member matched. */
 export interface MemberParameterSlot {
   readonly actor: number;
@@ -55,7 +58,7 @@ export interface ChainLayout {
   readonly state: readonly StateSlot[];
   /** By the number that records of the events map carry. */
   readonly events: readonly EventSlot[];
-  readonly sets: readonly SetSlot[];
+  readonly sets: readonly PlacedSet[];
   /** Parameters that come from the member of a set instead of the parameters map. */
   readonly memberParameters: readonly MemberParameterSlot[];
 }
@@ -100,7 +103,7 @@ export function layOut(
 /** The layout of a chain with sets: parameters that their members bring along have no place in the parameters map. */
 export function withSets(
   layout: ChainLayout,
-  sets: readonly SetSlot[],
+  sets: readonly PlacedSet[],
   memberParameters: readonly MemberParameterSlot[],
 ): ChainLayout {
   const parameters = layout.parameters.filter(

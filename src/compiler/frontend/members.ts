@@ -99,7 +99,7 @@ export class Members {
     const params: LanguageValue = { kind: "view", view: new ConstantsView(use.constants ?? {}) };
     const state: LanguageValue = { kind: "view", view: new StateView(this.#layout, "selector", selector) };
     this.#emitAs("selector", selector);
-    if (use.set) this.#lookUp(use, subject, matched, no);
+    if (use.set) this.#lookUp(use, selector, subject, matched, no);
     else
       this.#lower(this.#findRun(use), { kind: "condition", yes: matched, no }, [{ kind: "view", view }, params, state]);
     if (!this.#lowering.enter(matched)) return;
@@ -140,12 +140,13 @@ export class Members {
       this.count({ kind: "acted", actor: index }, builder.zeroExtend(flag));
   }
 
-  /** Goes to `yes` when the packet is a member of the selector's set. */
-  #lookUp(use: PolicyUse, subject: Subject, yes: Block, no: Block): void {
+  /** Goes to `yes` when the packet is a member of the set of selector number `selector`. */
+  #lookUp(use: PolicyUse, selector: number, subject: Subject, yes: Block, no: Block): void {
     const run = this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name, "member");
     const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketPacketView(subject.socket);
     const params: LanguageValue = { kind: "view", view: new ConstantsView(use.constants ?? {}) };
-    this.#matched.lookUp(use.set!, run, [{ kind: "view", view }, params], yes, no);
+    const state: LanguageValue = { kind: "view", view: new StateView(this.#layout, "selector", selector) };
+    this.#matched.lookUp(use.set!, run, [{ kind: "view", view }, params, state], yes, no);
   }
 
   /** How an actor gets at its member's parameters. A program without the selector, as in a linked chain, looks once more. */
@@ -155,9 +156,10 @@ export class Members {
     exit: Block,
   ): (name: string) => LanguageValue | undefined {
     for (const { selector } of Object.values(fromMember)) {
-      if (this.#matched.has(selector.set!.name)) continue;
+      const set = this.#layout.sets.find(({ name }) => name === selector.set!.name)!;
+      if (this.#matched.has(set.name)) continue;
       const found = this.#lowering.builder.block();
-      this.#lookUp(selector, subject, found, exit);
+      this.#lookUp(selector, set.place, subject, found, exit);
       this.#lowering.enter(found);
     }
     return (name) => {

@@ -34,6 +34,22 @@ export const lengths = selector({
     return { small, ack: tcp.acknowledgment, long: u64(tcp.sequence) << 8 };
   },
 });
+export const peer = selector({
+  name: "peer",
+  params: { token: u32 },
+  state: { known: flows({ token: u32 }) },
+  observe(packet, { known }) {
+    if (!packet.tcp.syn) return;
+    const flow = known.getOrCreate(packet.flow);
+    if (flow !== undefined) flow.token = packet.tcp.sequence;
+  },
+  run: () => true,
+  member(packet, _params, { known }) {
+    const flow = known.get(packet.flow);
+    if (flow === undefined) return undefined;
+    return { token: flow.token };
+  },
+});
 export const unclear = selector({
   name: "unclear",
   params: { port: u16 },
@@ -101,6 +117,16 @@ describe("a set", () => {
     expect(window(vm.run(makeFrame({ payload: 4 })).packet)).toBe(1000);
     expect(window(vm.run(makeFrame({ payload: 5, tcp: { sequence: 0 } })).packet)).toBe(1000);
     expect(window(vm.run(makeFrame({ payload: 5, tcp: { flags: 0x02 } })).packet)).toBe(1000);
+  });
+
+  it("is keyed by what the selector learnt before", () => {
+    const members = [{ token: 77, window: 9 }];
+    const vm = run(new MemberSet(policy("peer"), { params: { window: u16 }, members }));
+    expect(window(vm.run(makeFrame()).packet)).toBe(1000);
+    vm.run(makeFrame({ tcp: { flags: 0x02, sequence: 77 } }));
+    expect(window(vm.run(makeFrame()).packet)).toBe(9);
+    vm.run(makeFrame({ tcp: { flags: 0x02, sequence: 78 } }));
+    expect(window(vm.run(makeFrame()).packet)).toBe(1000);
   });
 
   it("may stand anywhere in an expression when no actor needs its members", () => {
