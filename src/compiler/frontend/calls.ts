@@ -10,6 +10,7 @@ import { lowerEmit } from "./events.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
+import { lowerToken, lowerTokenV0 } from "./tokens.ts";
 import { describeValue, isSigned, type LanguageValue } from "./values.ts";
 
 type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.CallExpression) => LanguageValue;
@@ -19,6 +20,8 @@ const intrinsics: Readonly<Record<string, Intrinsic>> = {
   max: (lowering, [a, b], node) => extreme(lowering, "max", a, b, node),
   claim: (lowering, [record], node) => claimed(lowering, "claim", record, node),
   offer: (lowering, [record], node) => claimed(lowering, "offer", record, node),
+  mptcpToken: (lowering, [key], node) => token(lowering, lowerToken, key, node),
+  mptcpTokenV0: (lowering, [key], node) => token(lowering, lowerTokenV0, key, node),
   now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
 };
 
@@ -122,6 +125,16 @@ function claimed(
 ): LanguageValue {
   const view = record?.kind === "view" || record?.kind === "nullable" ? record.view : undefined;
   return view?.[how]?.(lowering) ?? lowering.fail("notClaimable", node, record ? describeValue(record) : "nothing");
+}
+
+function token(
+  lowering: Lowering,
+  hash: typeof lowerToken,
+  key: LanguageValue | undefined,
+  node: ts.Node,
+): LanguageValue {
+  if (!key) return lowering.fail("notInteger", node, "nothing");
+  return lowering.integer("u32", hash(lowering, lowering.coerce(key, "u64", node)));
 }
 
 function lowerCannot(lowering: Lowering, node: ts.CallExpression): LanguageValue {

@@ -58,7 +58,7 @@ export class Lowering {
   iterating = false;
   effects: Effects | undefined;
   /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
-  scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value };
+  scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value; readonly schedule: Value };
   /** Where per-packet state is. */
   packetMemory!: PacketMemory;
   /** How the policy being lowered emits events. */
