@@ -15,6 +15,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "one path at first, more with the bytes received, none that shares a link (about 4 minutes)",
     load: async () => (await import("./path-management.ts")).pathManagement,
   },
+  overhead: {
+    summary: "what chains cost packets, flows and processors (about 3 minutes)",
+    load: async () => (await import("./overhead.ts")).overhead,
+  },
 };
 
 export { runExperiment, type Experiment, type ExperimentOptions } from "./experiment.ts";
