@@ -85,6 +85,15 @@ function inKernel(
   return [...runs, sum(counters()), hex(parameters())];
 }
 
+/** What bpftool prints. */
+function bpftool(...args: readonly string[]): string {
+  const env = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
+  const { error, status, stdout, stderr } = spawnSync("bpftool", args, { env, encoding: "utf8" });
+  if (error) throw new Error(`Cannot run bpftool, which npm run setup -- --tests installs: ${error.message}`);
+  if (status !== 0) throw new Error(`bpftool ${args.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
 describe("writeObject()", () => {
   let folder = "";
   const pinned: string[] = [];
@@ -102,11 +111,7 @@ describe("writeObject()", () => {
     writeFileSync(file, object);
     const directory = `${ensureBpffs()}/emptcp-object-${process.pid}-${pinned.length}`;
     pinned.push(directory);
-    const env = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-    const load = ["prog", "loadall", file, directory, "pinmaps", `${directory}/maps`];
-    const { error, status, stderr } = spawnSync("bpftool", load, { env, encoding: "utf8" });
-    if (error) throw new Error(`Cannot run bpftool, which npm run setup -- --tests installs: ${error.message}`);
-    if (status !== 0) throw new Error(`bpftool does not load the object: ${stderr}`);
+    bpftool("prog", "loadall", file, directory, "pinmaps", `${directory}/maps`);
     return directory;
   }
 
@@ -153,6 +158,26 @@ describe("writeObject()", () => {
       () => (data === undefined ? undefined : loaded.maps[data].lookup(onlyKey)),
     );
     expect(effects).toEqual(inVm(chain));
+  });
+
+  it("names what is in maps, so that bpftool shows counters and records by the names in the policies", () => {
+    const actors = new ActorChain().add("record").add("rate_limit", { rate: "8kbit" });
+    const chain = new PolicyChain(selectors.one(), actors, { interfaces: ["any"], hook: "xdp" });
+    const directory = loadWithBpftool(writeObject(chain.plan()));
+    const program = openProgram(`${directory}/xdp`);
+    for (const frame of usable("xdp")) testRun(program, { data: frame });
+    program.close();
+    const dump = (map: string) =>
+      JSON.parse(bpftool("-j", "map", "dump", "pinned", `${directory}/maps/${map}`)) as unknown;
+    expect(dump("_data_params")).toMatchObject([
+      { formatted: { value: { ".data.params": [{ params: { rate_limit_rate: 1000 } }] } } },
+    ]);
+    const counters = { seen: expect.any(Number), src_matched: expect.any(Number), record_acted: expect.any(Number) };
+    const [{ formatted }] = dump(countersMap) as { formatted: { values: { value: object }[] } }[];
+    expect(formatted.values[0].value).toMatchObject(counters);
+    const { map, fields } = chain.compile().layout.state[0];
+    const flow = { key: { localPort: expect.any(Number) }, value: { [fields[0].name]: expect.any(Number) } };
+    expect((dump(map) as { formatted: object }[])[0].formatted).toMatchObject(flow);
   });
 
   it("writes programs for sockets, whose fields libbpf finds in the running kernel", () => {

@@ -4,6 +4,7 @@
  */
 import type { BtfBuilder } from "../btf/builder.ts";
 import { IntEncoding, Linkage } from "../btf/format.ts";
+import { identifier } from "../program-info.ts";
 import { MapType, type MapSpec } from "../spec.ts";
 
 /** A variable: the number of its type and its bytes. */
@@ -11,6 +12,25 @@ export interface Variable {
   readonly type: number;
   readonly size: number;
 }
+
+/** What the bytes of a key or a value mean, for those who look at a map; bytes between the fields stay without a name. */
+export interface RecordLayout {
+  readonly fields: readonly {
+    /** Becomes an identifier. */
+    readonly name: string;
+    readonly offset: number;
+    readonly size: number;
+    readonly kind: "unsigned" | "signed" | "bytes";
+  }[];
+}
+
+/** Of a map: its key, unless it is a number, and its value. */
+export interface MapLayout {
+  readonly key?: RecordLayout;
+  readonly value: RecordLayout;
+}
+
+const integerNames: Readonly<Record<number, string>> = { 1: "char", 2: "short", 4: "int", 8: "long long" };
 
 export class MapTypes {
   readonly #builder: BtfBuilder;
@@ -23,7 +43,7 @@ export class MapTypes {
   }
 
   /** A map for the section .maps. */
-  definition(name: string, spec: MapSpec): Variable {
+  definition(name: string, spec: MapSpec, layout?: MapLayout): Variable {
     const numbers: Record<string, number> = {
       type: MapType[spec.type],
       key_size: spec.keySize,
@@ -34,15 +54,15 @@ export class MapTypes {
     const members = Object.entries(numbers)
       .filter(([, number]) => number !== 0)
       .map(([member, number]): [string, number] => [member, this.#number(number)])
-      .concat(spec.spinLockAt === undefined ? [] : this.#described(spec))
+      .concat(spec.spinLockAt === undefined && !layout ? [] : this.#described(spec, layout))
       .map(([member, type], i) => ({ name: member, type, bitOffset: 64 * i, bitSize: 0 }));
     const size = 8 * members.length;
     return this.#variable(name, this.#builder.add({ kind: "struct", name: "", size, members }), size);
   }
 
   /** Bytes that make up a data section: libbpf turns each such section into an array map of one entry. */
-  data(name: string, spec: MapSpec): Variable {
-    return this.#variable(name, this.#value(spec), spec.valueSize);
+  data(name: string, spec: MapSpec, layout?: MapLayout): Variable {
+    return this.#variable(name, this.#value(spec, layout?.value), spec.valueSize);
   }
 
   /** Lists variables as those of a section, one behind the other. */
@@ -56,33 +76,45 @@ export class MapTypes {
     this.#builder.add({ kind: "dataSection", name, size, variables: placed });
   }
 
-  /** Members that say what key and value are, for the kernel to find the lock; an array's key has to be a number. */
-  #described(spec: MapSpec): [string, number][] {
-    const key = spec.keySize === 4 ? this.#integer("unsigned int", 4) : this.#bytes(spec.keySize);
+  /** Members that say what key and value are; the kernel finds locks by it. An array's key has to be a number. */
+  #described(spec: MapSpec, layout?: MapLayout): [string, number][] {
+    const key = layout?.key ? this.#record(spec.keySize, layout.key) : this.#keyOf(spec.keySize);
     const pointer = (type: number): number => this.#builder.add({ kind: "pointer", type });
     return [
       ["key", pointer(key)],
-      ["value", pointer(this.#value(spec))],
+      ["value", pointer(this.#value(spec, layout?.value))],
     ];
   }
 
-  #value({ valueSize, spinLockAt }: MapSpec): number {
-    if (spinLockAt === undefined) return this.#bytes(valueSize);
+  #keyOf(size: number): number {
+    return size in integerNames ? this.#integer(`unsigned ${integerNames[size]}`, size) : this.#bytes(size);
+  }
+
+  #value({ valueSize, spinLockAt }: MapSpec, layout?: RecordLayout): number {
+    if (spinLockAt === undefined && !layout) return this.#bytes(valueSize);
+    return this.#record(valueSize, layout ?? { fields: [] }, spinLockAt);
+  }
+
+  #record(size: number, { fields }: RecordLayout, spinLockAt?: number): number {
+    const members = fields.map(({ name, offset, size: bytes, kind }) => {
+      const integer = `${kind === "signed" ? "" : "unsigned "}${integerNames[bytes]}`;
+      const type = kind === "bytes" ? this.#bytes(bytes) : this.#integer(integer, bytes);
+      return { name: identifier(name), type, bitOffset: 8 * offset, bitSize: 0 };
+    });
+    if (spinLockAt !== undefined)
+      members.push({ name: "lock", type: this.#spinLock(), bitOffset: 8 * spinLockAt, bitSize: 0 });
+    members.sort((a, b) => a.bitOffset - b.bitOffset);
+    return this.#builder.add({ kind: "struct", name: "", size, members });
+  }
+
+  #spinLock(): number {
     this.#lock ??= this.#builder.add({
       kind: "struct",
       name: "bpf_spin_lock",
       size: 4,
       members: [{ name: "val", type: this.#integer("unsigned int", 4), bitOffset: 0, bitSize: 0 }],
     });
-    const end = spinLockAt + 4;
-    const members = [
-      { name: "lock", type: this.#lock, bitOffset: 8 * spinLockAt, bitSize: 0 },
-      ...(spinLockAt > 0 ? [{ name: "before", type: this.#bytes(spinLockAt), bitOffset: 0, bitSize: 0 }] : []),
-      ...(end < valueSize
-        ? [{ name: "after", type: this.#bytes(valueSize - end), bitOffset: 8 * end, bitSize: 0 }]
-        : []),
-    ].sort((a, b) => a.bitOffset - b.bitOffset);
-    return this.#builder.add({ kind: "struct", name: "", size: valueSize, members });
+    return this.#lock;
   }
 
   #bytes(length: number): number {
@@ -109,7 +141,7 @@ export class MapTypes {
   #integer(name: string, size: number): number {
     let id = this.#integers.get(name);
     if (id === undefined) {
-      const encoding = name === "int" ? IntEncoding.signed : IntEncoding.none;
+      const encoding = name.startsWith("unsigned") ? IntEncoding.none : IntEncoding.signed;
       id = this.#builder.add({ kind: "int", name, size, bits: 8 * size, bitOffset: 0, encoding });
       this.#integers.set(name, id);
     }

@@ -21,13 +21,15 @@ import {
   type ElfSymbol,
 } from "./container.ts";
 import { FieldNames } from "./field-relocations.ts";
-import { MapTypes } from "./map-types.ts";
+import { MapTypes, type MapLayout } from "./map-types.ts";
 
 export interface ObjectSpec {
   /** By the names of their functions, which become identifiers. */
   readonly programs: Readonly<Record<string, ProgramSpec>>;
   /** Maps that programs share, by the key used in references; more than what the programs name. */
   readonly maps?: Readonly<Record<string, MapSpec>>;
+  /** What is in maps, by their keys: tools show it by name. */
+  readonly layouts?: Readonly<Record<string, MapLayout>>;
 }
 
 type SectionInput = Parameters<typeof writeContainer>[0][number];
@@ -58,12 +60,14 @@ export function writeElf(object: ObjectSpec): Uint8Array {
     const name = identifier(key);
     const bytes = initialValue(key, maps[key]);
     const section = add(`.data.${name}`, bytes, data);
-    types.section(`.data.${name}`, [types.data(name, maps[key])]);
+    types.section(`.data.${name}`, [types.data(name, maps[key], object.layouts?.[key])]);
     symbols.push({ name, type: SymbolType.object, section, value: 0, size: bytes.length });
     symbolNumbers.set(key, symbols.length);
   }
   const defined = Object.entries(maps).filter(([key]) => !addressed.has(key));
-  const variables = defined.map(([key, spec]) => types.definition(identifier(key), refuseContents(key, spec)));
+  const variables = defined.map(([key, spec]) =>
+    types.definition(identifier(key), refuseContents(key, spec), object.layouts?.[key]),
+  );
   if (defined.length > 0) {
     types.section(".maps", variables);
     const section = add(".maps", new Uint8Array(variables.reduce((sum, { size }) => sum + size, 0)), data);

@@ -48,8 +48,14 @@ async function build(file: string, { output, direction, hook, json }: Flags): Pr
   const { plan, bytes } = await withProgress(`compiling ${file} …`, async () => {
     const { loadChainOrActor, writeObject } = await import("../../chain/index.ts");
     const chain = await loadChainOrActor(file);
-    // The programs are the same for every interface, so that none has to be named.
-    const built = chain.with({ interfaces: ["any"], ...(direction && { direction }), ...(hook && { hook }) }).plan();
+    // The programs are the same for every interface, so that none has to be named; fused, they mean the same as linked.
+    const options = {
+      interfaces: ["any"],
+      mode: "fused",
+      ...(direction && { direction }),
+      ...(hook && { hook }),
+    } as const;
+    const built = chain.with(options).plan();
     return { plan: built, bytes: writeObject(built) };
   });
   if (resolve(target) === resolve(file)) throw new CommandError(`Cannot write ${target}: it is the source`);
@@ -112,9 +118,14 @@ function commandsFor(file: string, programs: readonly ElfProgram[]): string[] {
 /** What loading the object does not do, although `chain apply` does. */
 function notesOn({ compiled: { layout, programs } }: ChainPlan): string[] {
   const seeded = layout.state.some(({ seeds }) => Object.keys(seeds).length > 0);
+  const shared = layout.state.flatMap(({ host, map }) => (host === undefined ? [] : [map]));
   const walks = Object.keys(programs).filter((hook) => hook.startsWith("iter_"));
   return [
     ...(seeded ? ["What the kernel knows of connections older than the programs: only chain apply tells them."] : []),
+    ...(layout.sets.length > 0
+      ? [`Without members yet: the maps ${layout.sets.map(({ map }) => map).join(", ")}.`]
+      : []),
+    ...(shared.length > 0 ? [`Shared with no other chain of the host: the maps ${shared.join(", ")}.`] : []),
     ...(walks.length > 0
       ? [
           `${walks.join(" and ")} walk over the sockets there are: attach as iterators (bpf_program__attach_iter), and read.`,
