@@ -7,6 +7,7 @@ import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chai
 import { measureDurations } from "./durations.ts";
 import { timeLinked } from "./linked.ts";
 import { timePrograms } from "../lab/measure/programs.ts";
+import { measureMembers } from "./members.ts";
 import { timedPacket } from "./packets.ts";
 import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
 import { formatTable, rounded, type Row } from "./report.ts";
@@ -69,6 +70,8 @@ async function run(): Promise<Row[]> {
   );
   const linked = benchChains.flatMap((chain) => benchHooks.map((hook) => timeLinked(chain, hook, titles[hook])));
   say("timed   linked chains");
+  const members = await measureMembers();
+  say("timed   changes of members");
   const { withChain, without, ratio, disturbed } = await measureThroughput();
   say(`timed   transfers${noteDisturbed(disturbed)}`);
   const largest = benchChains.at(-1)!.name;
@@ -79,6 +82,8 @@ async function run(): Promise<Row[]> {
     { name: `first compilation, ${largest}`, ms: rounded(durations.firstCompileMs, 1) },
     { name: `compilation, ${largest}`, ms: rounded(durations.compileMs, 1) },
     { name: `submission, ${largest}`, ms: rounded(durations.submitMs, 1) },
+    { name: "adding 100 000 members", ms: rounded(members.addAllMs, 1) },
+    { name: "changing one of 100 000 members", ms: rounded(members.changeOneMs, 4) },
     {
       name: "transfer, every packet recorded on tc",
       mbitPerSecond: rounded(withChain, 0),

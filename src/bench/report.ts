@@ -25,7 +25,7 @@ export function rounded(value: number, digits: number): number {
 }
 
 function cells(row: Row): string[] {
-  if ("ms" in row) return [row.name, `${row.ms.toFixed(1)} ms`, "", ""];
+  if ("ms" in row) return [row.name, `${row.ms.toFixed(row.ms < 1 ? 4 : 1)} ms`, "", ""];
   const ratio = row.ratio === null ? "-" : row.ratio.toFixed(3);
   if ("mbitPerSecond" in row)
     return [row.name, `${row.mbitPerSecond.toFixed(0)} Mbit/s`, `${row.baseline.toFixed(0)} Mbit/s`, ratio];
