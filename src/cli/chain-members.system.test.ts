@@ -57,6 +57,14 @@ test("emptcp chain members lists, adds, changes and removes members, one by one 
   expect(members("--remove", "prefix=10.20.0.1", "--remove", "prefix=10.20.0.2").status).toBe(0);
   expect(list()).toEqual([]);
 
+  expect(emptcpJson("chain", "show", name)).toMatchObject({
+    sets: [{ name: "phones", selector: "src", members: 0, max: 100_000 }],
+    actors: [{ params: { rate: "phones.rate" } }],
+  });
+  expect(emptcp(["chain", "show", name]).stdout).toMatch(
+    /Packets: src\(in phones\);[^]*Set phones \(src\): 0 of at most 100 000/,
+  );
+
   const hosts = Array.from({ length: 60_000 }, (_, i) => `10.${20 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`);
   const table = file("phones.csv", `prefix,rate\n${hosts.map((host) => `${host},5mbit\n`).join("")}`);
   expect(emptcpJson("chain", "members", name, "--from", table)).toEqual({ name, set: "phones", members: 60_000 });

@@ -49,7 +49,7 @@ export function addInspect(chain: Command): void {
       "measure for that long (1): packets per second, and what the programs cost",
       readSeconds,
     )
-    .option("--json", "print { name, counters, actors: [{ name, params }], state, rates, ... }")
+    .option("--json", "print { name, counters, actors: [{ name, params }], sets, state, rates, ... }")
     .addHelpText(
       "after",
       `
@@ -114,12 +114,18 @@ function inspect(running: RunningChain) {
       params: params[i],
     })),
     counters,
+    sets: running.description.layout.sets.map(({ name: set, selector: of, maxEntries }) => ({
+      name: set,
+      selector: of,
+      members: running.members(set).count(),
+      max: maxEntries,
+    })),
     state,
   };
 }
 
 function printDetails(details: ReturnType<typeof inspect>): void {
-  const { name, selector, actors, counters, state, submitted } = details;
+  const { name, selector, actors, counters, sets, state, submitted } = details;
   print(`${colours.bold(name)}  attached to ${describePlaces(details)}, ${formatAge(submitted)}`);
   print(
     `Packets: ${showSelector(selector)}; seen ${formatCount(counters.seen)}, matched ${formatCount(counters.matched)}\n`,
@@ -148,6 +154,11 @@ function printDetails(details: ReturnType<typeof inspect>): void {
     ),
   );
   for (const { name: actor, note } of actors) if (note !== undefined) print(`${actor}: ${note}`);
+  for (const set of sets)
+    print(
+      `Set ${set.name} (${set.selector}): ${formatCount(set.members)} of at most ${formatCount(set.max)} members; ` +
+        `emptcp chain members ${name} ${set.name} lists them`,
+    );
   for (const table of state) printState(table);
 }
 
