@@ -195,7 +195,7 @@ export function readContainer(file: Uint8Array): ElfContainer {
 
 function part(file: Uint8Array, offset: number, length: number): Uint8Array {
   if (offset + length > file.length) throw new RangeError(`Bytes ${offset} to ${offset + length} are not in the file`);
-  return file.slice(offset, offset + length);
+  return new Uint8Array(file.subarray(offset, offset + length));
 }
 
 function readTables(file: Uint8Array, view: DataView): ElfContainer {

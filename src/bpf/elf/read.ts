@@ -4,7 +4,7 @@
  */
 import { Btf, BtfError } from "../btf/btf.ts";
 import { decode } from "../decode.ts";
-import type { Instruction } from "../instruction.ts";
+import type { Instruction, SourcePosition } from "../instruction.ts";
 import { SLOT_SIZE, WIDE_LOAD, WideSource } from "../opcodes.ts";
 import { slotIndex } from "../encode.ts";
 import { MapType, type MapSpec, type MapTypeName } from "../spec.ts";
@@ -21,6 +21,7 @@ import {
   type ElfSection,
   type ElfSymbol,
 } from "./container.ts";
+import { readSourceLines, type SourceLine } from "./source-lines.ts";
 
 export interface ElfProgram {
   /** Of its function. */
@@ -45,11 +46,17 @@ const READ_ONLY_FOR_PROGRAMS = 1 << 7;
 export function readElf(file: Uint8Array): ElfObject {
   const container = readContainer(file);
   const { sections, symbols } = container;
-  const maps = readMaps(container);
+  const btf = readBtf(sections);
+  const maps = readMaps(container, btf);
+  const lines = readLines(sections, btf);
   const programs = symbols
     .filter(({ type, section }) => type === SymbolType.function && isCode(sections[section]))
     .sort((a, b) => a.section - b.section || a.value - b.value)
-    .map((symbol) => readProgram(symbol, container, maps));
+    .map((symbol) => {
+      const program = readProgram(symbol, container, maps);
+      const instructions = withLines(program.instructions, symbol.value, lines.get(program.section) ?? []);
+      return { ...program, instructions };
+    });
   const license = sections.find(({ name }) => name === "license")?.bytes ?? new Uint8Array(0);
   return { license: textOf(license), programs, maps };
 }
@@ -72,6 +79,43 @@ export function readElfProgram(
     instructions: found.instructions,
     maps: Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key))),
   };
+}
+
+function readBtf(sections: readonly ElfSection[]): Btf | undefined {
+  const found = sections.find(({ name }) => name === ".BTF");
+  try {
+    return found && new Btf(found.bytes);
+  } catch (error) {
+    if (!(error instanceof BtfError)) throw error;
+    throw new ElfError(`Cannot read object file: ${error.message}`, { cause: error });
+  }
+}
+
+function readLines(sections: readonly ElfSection[], btf: Btf | undefined): ReadonlyMap<string, readonly SourceLine[]> {
+  const info = sections.find(({ name }) => name === ".BTF.ext");
+  if (!info || !btf) return new Map();
+  try {
+    return readSourceLines(info.bytes, btf);
+  } catch (error) {
+    if (!(error instanceof RangeError || error instanceof BtfError)) throw error;
+    throw new ElfError("Cannot read object file: its source lines are cut off", { cause: error });
+  }
+}
+
+/** `start` is where in their section the instructions begin. */
+function withLines(
+  instructions: readonly Instruction[],
+  start: number,
+  lines: readonly SourceLine[],
+): readonly Instruction[] {
+  const places = slotIndex(instructions).map((slot) => start + SLOT_SIZE * slot);
+  let next = lines.findIndex(({ place }) => place >= start);
+  if (next < 0) return instructions;
+  let position: SourcePosition | undefined;
+  return instructions.map((instruction, i) => {
+    while (next < lines.length && lines[next].place <= places[i]) position = lines[next++].position;
+    return position ? { ...instruction, position } : instruction;
+  });
 }
 
 function isCode(section: ElfSection | undefined): boolean {
@@ -133,15 +177,14 @@ const isMaps = (section: string): boolean => section === ".maps" || section === 
 const isData = ({ name, size, flags }: ElfSection): boolean =>
   /^\.(data|rodata|bss)(\.|$)/.test(name) && size > 0 && (flags & SectionFlag.allocate) !== 0;
 
-function readMaps({ sections, symbols }: ElfContainer): Record<string, MapSpec> {
+function readMaps({ sections, symbols }: ElfContainer, btf: Btf | undefined): Record<string, MapSpec> {
   const maps: Record<string, MapSpec> = {};
   for (const section of sections) if (isData(section)) maps[section.name] = dataMap(section);
-  let btf: Btf | undefined;
   for (const symbol of symbols) {
     const section = sections[symbol.section];
     if (!section || !isMaps(section.name) || symbol.name === "") continue;
     if (section.name === "maps") maps[symbol.name] = wordsToMap(symbol, viewOf(section.bytes));
-    else maps[symbol.name] = typeToMap(symbol.name, (btf ??= readBtf(sections)));
+    else maps[symbol.name] = typeToMap(symbol.name, btf);
   }
   return maps;
 }
@@ -172,14 +215,9 @@ function typeName(map: string, type: number): MapTypeName {
   return name;
 }
 
-function readBtf(sections: readonly ElfSection[]): Btf {
-  const found = sections.find(({ name }) => name === ".BTF");
-  if (!found) throw new ElfError("Cannot read object file: it has maps but no BTF; compile it with -g");
-  return new Btf(found.bytes);
-}
-
 /** A map's definition, as bpf_helpers.h has it: a pointer to an array as long as the number, or a pointer to a type. */
-function typeToMap(name: string, btf: Btf): MapSpec {
+function typeToMap(name: string, btf: Btf | undefined): MapSpec {
+  if (!btf) throw new ElfError("Cannot read object file: it has maps but no BTF; compile it with -g");
   try {
     const variable = btf.type(btf.find("variable", name) ?? 0);
     const struct = variable.kind === "variable" ? btf.type(btf.skipModifiers(variable.type)) : variable;

@@ -16,6 +16,7 @@ function program(instructions: readonly Instruction[], rest: Partial<ProgramSpec
   return { name: "limit", type: "schedCls", license: "GPL", instructions, maps: { flows, params: words }, ...rest };
 }
 const locked: MapSpec = { ...flows, name: "locked", type: "hash", spinLockAt: 8 };
+const position = { file: "policy.ts", line: 7, column: 3, text: "tcp.window = 9;" };
 const code = [asm.loadMap(1, "flows"), asm.loadMapValue(2, "params", 8), asm.alu64.mov.imm(0, 0), asm.exit()];
 
 /** Values that programs address are in data sections. */
@@ -42,6 +43,17 @@ describe("writeElf()", () => {
       ".data.params": { ...words, name: "data.params", contents: [initial] },
     });
     expect(license).toBe("GPL");
+  });
+
+  test("keeps the lines of the policy, each instruction's own in programs that share a section", () => {
+    const at = (line: number) => (instruction: Instruction) => ({ ...instruction, position: { ...position, line } });
+    const [first, second] = [code.map(at(7)), [...code.slice(0, 2).map(at(20)), ...code.slice(2).map(at(21))]];
+    const { programs } = readElf(writeElf({ programs: { ingress: program(first), egress: program(second) } }));
+    expect(programs.map(({ instructions }) => instructions.map((one) => one.position?.line))).toEqual([
+      [7, 7, 7, 7],
+      [20, 20, 21, 21],
+    ]);
+    expect(programs[0].instructions[0].position).toEqual(position);
   });
 
   test("describes the fields of kernel structures, for the loader to find them", () => {
