@@ -16,10 +16,12 @@ const { layout } = new PolicyChain(selectors, new ActorChain().add("rate_limit",
 }).compile();
 
 const description: ChainDescription = {
-  version: 1,
+  version: 2,
   name: "limit",
+  generation: 1,
+  options: { interfaces: ["eth0"] },
   selector: describeExpression(selectors.expression),
-  actors: [{ name: "rate_limit", note: "ümlaut" }],
+  actors: [{ name: "rate_limit", note: "ümlaut", given: { name: "rate_limit", inputs: { rate: "1mbit" } } }],
   attachments: [{ hook: "tcx_ingress", interface: "eth0", interfaceIndex: 2, pin: "link_tcx_ingress_2" }],
   netns: { inode: 4_026_531_840 },
   layout: { ...layout, parameters: layout.parameters.map((slot) => ({ ...slot, type: plainParameter(slot.type) })) },
@@ -39,6 +41,6 @@ test("a parameter's range is checked after it was written and read", () => {
   expect(() => readWord(type, "64gbit", "rate_limit.rate")).toThrow(/rate_limit\.rate/);
 });
 
-test.each([["{}"], ["not JSON"], ['{"version":2}']])("decodeDescription() rejects %s", (text) => {
+test.each([["{}"], ["not JSON"], ['{"version":9}']])("decodeDescription() rejects %s", (text) => {
   expect(() => decodeDescription(new TextEncoder().encode(text))).toThrow(SyntaxError);
 });

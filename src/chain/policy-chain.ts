@@ -1,49 +1,23 @@
 /** A whole chain: selectors and actors, compiled and attached. */
-import {
-  compileChain,
-  isPacketHook,
-  parametersMap,
-  type ChainMode,
-  type ChainSource,
-  type CompiledChain,
-  type Hook,
-  type PolicyUse,
-  type SelectorTree,
-} from "../compiler/index.ts";
+import type { ChainMode, ChainSource, CompiledChain, Hook, PolicyUse, SelectorTree } from "../compiler/index.ts";
 import type { Actor, Policy } from "../policy/index.ts";
 import { pace, rateLimit } from "../policies/index.ts";
-import {
-  attachSockOps,
-  attachTcx,
-  attachXdp,
-  createIterLink,
-  createMap,
-  interfaceIndex,
-  loadCollection,
-  netnsInode,
-  withNetns,
-  type Collection,
-  type KernelLink,
-  type NetworkNamespace,
-} from "../linux/index.ts";
+import type { NetworkNamespace } from "../linux/index.ts";
+import { ActorChain, SelectorChain, type ActorEntry } from "./compose.ts";
+import { describeExpression, originOf, type ActorDescription, type SelectorDescription } from "./description.ts";
 import { ChainError } from "./errors.ts";
-import { ActorChain, SelectorChain, type ActorEntry, type Expression } from "./compose.ts";
+import { enabledPart, type Expression } from "./expression.ts";
 import {
-  describeExpression,
-  encodeDescription,
-  plainParameter,
-  plainSet,
-  type ActorDescription,
-  type Attachment,
-  type ChainDescription,
-  type SelectorDescription,
-} from "./description.ts";
-import { completeInputs, readWord } from "./inputs.ts";
-import { cleanUp, RunningChain } from "./running.ts";
+  compileBlueprint,
+  parametersValue,
+  replaceChain,
+  submitChain,
+  type Blueprint,
+  type ResolvedActor,
+} from "./install.ts";
+import type { RunningChain } from "./running.ts";
 import { checkSets, memberUses, selectorUse } from "./sets.ts";
-import { policyFile, sourceReader } from "./sources.ts";
-import { seedState } from "./state.ts";
-import { aboutPin, beginPins, checkChainName, type PinTransaction } from "./store.ts";
+import { policyFile } from "./sources.ts";
 
 export interface ChainOptions {
   /** Names the chain for `list`, `set` and `remove`; by default its actors' names. */
@@ -63,6 +37,11 @@ export interface ChainOptions {
    * calls, so that their order changes without compiling.
    */
   readonly mode?: ChainMode;
+  /**
+   * Where it stands among the chains of a tc hook: those of a lower number run first, then those submitted first. An integer
+   * from -32768 to 32767, 0 unless told. XDP has room for one chain per interface.
+   */
+  readonly priority?: number;
 }
 
 /** A chain as it would be loaded, with what a person calls its parts. */
@@ -73,12 +52,6 @@ export interface ChainPlan {
   readonly compiled: CompiledChain;
   /** The value of the parameters map; absent where no actor has any. */
   readonly parameters?: Uint8Array;
-}
-
-interface ResolvedActor {
-  readonly policy: Actor;
-  readonly entry: ActorEntry;
-  readonly description: ActorDescription;
 }
 
 export class PolicyChain {
@@ -94,6 +67,9 @@ export class PolicyChain {
     if (actors.entries.length === 0)
       throw new ChainError("Cannot make a policy chain: it has no actor; add one with actors.add(…)");
     checkSets(selectors.expression, actors.entries);
+    const { priority = 0 } = options;
+    if (!Number.isInteger(priority) || priority < -32_768 || priority > 32_767)
+      throw new ChainError(`Cannot give a chain priority ${priority}: it takes an integer from -32768 to 32767`);
     this.selectors = selectors;
     this.actors = actors;
     this.options = options;
@@ -119,21 +95,22 @@ export class PolicyChain {
    * @throws CompileError, ChainError
    */
   compile(): CompiledChain {
-    return compileChain(this.#source(this.#resolve()), this.#hooks(this.#resolve()), sourceReader, this.options.mode);
+    return compileBlueprint(this.#blueprint());
   }
 
   /**
    * Compiles the chain, and says what belongs to the programs: names, and the values of parameters.
+   * @param interfaceOf the numbers of interfaces named in parameters; by default those of the current network namespace
    * @throws CompileError, ChainError
    */
-  plan(): ChainPlan {
-    const actors = this.#resolve();
-    const compiled = compileChain(this.#source(actors), this.#hooks(actors), sourceReader, this.options.mode);
-    const parameters = this.#parameters(compiled, actors);
+  plan(interfaceOf?: (name: string) => number): ChainPlan {
+    const blueprint = this.#blueprint();
+    const compiled = compileBlueprint(blueprint);
+    const parameters = parametersValue(blueprint, compiled.layout, new Map(), interfaceOf);
     return {
       name: this.name,
-      selector: describeExpression(this.selectors.expression),
-      actors: actors.map(({ description }) => description),
+      selector: blueprint.selector,
+      actors: blueprint.actors.map(({ description }) => description),
       compiled,
       ...(parameters && { parameters }),
     };
@@ -144,42 +121,31 @@ export class PolicyChain {
    * @throws CompileError, ChainError, ChainExistsError, VerifierError, KernelError, NoSuchInterfaceError
    */
   submit(): RunningChain {
-    checkChainName(this.name);
-    return withNetns(this.options.netns, () => this.#submitHere());
+    return submitChain(this.#blueprint());
   }
 
-  #submitHere(): RunningChain {
+  /**
+   * Puts this chain in the place of the one of its name while packets flow: all of it or nothing, and no packet meets half
+   * of it. See `RunningChain.replace`.
+   * @param expected change nothing, and say so, unless the chain there is of this generation
+   * @throws as `submit`, NoSuchChainError, ChainBusyError
+   */
+  replace(expected?: number): RunningChain | "outdated" {
+    return replaceChain(this.#blueprint(), expected);
+  }
+
+  #blueprint(): Blueprint {
+    const { name, options, selectors } = this;
     const actors = this.#resolve();
-    const hooks = this.#hooks(actors);
-    // Before anything is made: names that are wrong should not cost a compilation.
-    const interfaces = (this.options.interfaces ?? []).map((name) => ({ name, index: interfaceIndex(name) }));
-    const compiled = compileChain(this.#source(actors), hooks, sourceReader, this.options.mode);
-    cleanUp();
-    const pins = beginPins(this.name);
-    const links: KernelLink[] = [];
-    let collection: Collection | undefined;
-    let draft: RunningChain | undefined;
-    try {
-      collection = loadCollection(compiled);
-      const parameters = this.#parameters(compiled, actors);
-      if (parameters) collection.maps[parametersMap].update(new Uint8Array(4), parameters);
-      seedState(compiled.layout.state, collection.maps);
-      for (const [name, map] of Object.entries(collection.maps)) map.pin(`${pins.directory}/map_${name}`);
-      const attachments = hooks.flatMap((hook) => this.#attach(hook, interfaces, collection!, links));
-      attachments.forEach(({ pin }, i) => links[i].pin(`${pins.directory}/${pin}`));
-      const description = this.#describe(actors, attachments, compiled);
-      this.#writeDescription(pins, description);
-      draft = new RunningChain(pins.directory, description);
-      draft.applyToSockets();
-      return new RunningChain(pins.commit(), description);
-    } catch (error) {
-      draft?.releaseSockets();
-      pins.rollback();
-      throw error;
-    } finally {
-      for (const link of links) link.close();
-      collection?.close();
-    }
+    return {
+      name,
+      options,
+      hooks: this.#hooks(actors),
+      source: this.#source(actors),
+      selector: describeExpression(selectors.expression),
+      selectorOrigins: selectors.entries.map(({ origin }) => origin),
+      actors,
+    };
   }
 
   // What is asked for
@@ -187,22 +153,26 @@ export class PolicyChain {
   /** Actors as they will be done: `rate_limit` on one subflow is a matter of pacing, because mainline shares the window. */
   #resolve(): ResolvedActor[] {
     return this.actors.entries.map((entry) => {
-      if (entry.policy !== rateLimit) return { policy: entry.policy, entry, description: describeActor(entry.policy) };
-      const per = entry.per ?? (pinsSubflow(this.selectors.expression) ? "subflow" : "connection");
-      if (per === "connection") return { policy: rateLimit, entry, description: describeActor(rateLimit) };
-      const note = "rate_limit on one subflow: done by pacing, since subflows share the connection's window";
-      return { policy: pace, entry, description: { ...describeActor(pace), note } };
+      if (entry.policy !== rateLimit) return resolved(entry, entry.policy);
+      const per = entry.per ?? (pinsSubflow(enabledPart(this.selectors.expression)) ? "subflow" : "connection");
+      if (per === "connection") return resolved(entry, rateLimit);
+      return resolved(
+        entry,
+        pace,
+        "rate_limit on one subflow: done by pacing, since subflows share the connection's window",
+      );
     });
   }
 
   #source(actors: readonly ResolvedActor[]): ChainSource {
     return {
       name: this.name,
-      selector: selectorTree(this.selectors.expression),
+      selector: selectorTree(enabledPart(this.selectors.expression)),
       actors: actors.map(({ policy, entry }): PolicyUse => ({
         policy,
         file: policyFile(policy),
         fromMember: memberUses(entry),
+        ...(entry.disabled && { disabled: true }),
       })),
     };
   }
@@ -236,91 +206,24 @@ export class PolicyChain {
     if (asked === "both") return ["tcx_ingress", "tcx_egress"];
     return [asked === "ingress" ? "tcx_ingress" : "tcx_egress"];
   }
-
-  // Making it
-
-  /** The value of the parameters map. */
-  #parameters(compiled: CompiledChain, actors: readonly ResolvedActor[]): Uint8Array | undefined {
-    const { parameters } = compiled.layout;
-    if (parameters.length === 0) return undefined;
-    const words = new Uint8Array(8 * parameters.length);
-    const view = new DataView(words.buffer);
-    actors.forEach(({ policy, entry }, index) => {
-      for (const [name, type, input] of completeInputs(policy, entry.inputs, new Set(Object.keys(entry.fromMember)))) {
-        const { offset } = parameters.find((slot) => slot.actor === index && slot.name === name)!;
-        view.setBigUint64(offset, readWord(type, input, `${policy.name}.${name}`), true);
-      }
-    });
-    return words;
-  }
-
-  #attach(
-    hook: Hook,
-    interfaces: readonly { name: string; index: number }[],
-    { programs }: Collection,
-    links: KernelLink[],
-  ): Attachment[] {
-    const program = programs[hook];
-    if (isPacketHook(hook)) {
-      return interfaces.map(({ name, index }) => {
-        const link =
-          hook === "xdp"
-            ? attachXdp(program, { interface: name })
-            : attachTcx(program, { interface: name, direction: hook === "tcx_ingress" ? "ingress" : "egress" });
-        links.push(link);
-        return { hook, interface: name, interfaceIndex: index, pin: `link_${hook}_${index}` };
-      });
-    }
-    const { cgroup } = this.options;
-    links.push(
-      hook === "sock_ops" ? attachSockOps(program, cgroup === undefined ? {} : { cgroup }) : createIterLink(program),
-    );
-    return [{ hook, ...(hook === "sock_ops" && cgroup !== undefined && { cgroup }), pin: `link_${hook}` }];
-  }
-
-  #describe(
-    actors: readonly ResolvedActor[],
-    attachments: readonly Attachment[],
-    { layout }: CompiledChain,
-  ): ChainDescription {
-    const { netns } = this.options;
-    return {
-      version: 1,
-      name: this.name,
-      selector: describeExpression(this.selectors.expression),
-      actors: actors.map(({ description }) => description),
-      attachments,
-      ...(this.options.mode === "linked" && { mode: "linked" }),
-      netns: { ...(netns !== undefined && { name: netns }), inode: netnsInode() },
-      layout: {
-        ...layout,
-        parameters: layout.parameters.map((slot) => ({ ...slot, type: plainParameter(slot.type) })),
-        sets: layout.sets.map(plainSet),
-      },
-      submitted: new Date().toISOString(),
-    };
-  }
-
-  #writeDescription(pins: PinTransaction, description: ChainDescription): void {
-    const value = encodeDescription(description);
-    const about = createMap({
-      name: "emptcp_about",
-      type: "array",
-      keySize: 4,
-      valueSize: value.length,
-      maxEntries: 1,
-    });
-    try {
-      about.update(new Uint8Array(4), value);
-      about.pin(`${pins.directory}/${aboutPin}`);
-    } finally {
-      about.close();
-    }
-  }
 }
 
-function describeActor({ name, on }: Actor): ActorDescription {
-  return { name, ...(on === "socket" && { on }) };
+function resolved(entry: ActorEntry, policy: Actor, note?: string): ResolvedActor {
+  const { disabled, per, inputs, fromMember } = entry;
+  const members = Object.entries(fromMember).map(([name, { set, field }]) => [name, { set: set.name, field }] as const);
+  const description: ActorDescription = {
+    name: policy.name,
+    ...(policy.on === "socket" && { on: policy.on }),
+    ...(disabled && { disabled }),
+    ...(note !== undefined && { note }),
+    given: {
+      name: entry.policy.name,
+      ...originOf(entry.policy, inputs),
+      ...(per && { per }),
+      ...(members.length > 0 && { fromMember: Object.fromEntries(members) }),
+    },
+  };
+  return { policy, entry, description };
 }
 
 /** Whether an expression can only match one subflow. */

@@ -1,5 +1,5 @@
 /** A submitted chain: read its counters and state, change its parameters, remove it. Any process may open it by name. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import type { Hook } from "../compiler/index.ts";
 // Not through the index: managing chains needs no compiler, and loading one takes longer than what is asked.
 import { parametersMap, countersMap, eventsMap, type StateSlot } from "../compiler/layout.ts";
@@ -15,35 +15,87 @@ import {
   type NetworkNamespace,
   type RingBufferReader,
 } from "../linux/index.ts";
+import type { ActorChain, SelectorChain } from "./compose.ts";
 import { arrangeCounters, type ChainCounters } from "./counters.ts";
-import type { ChainDescription } from "./description.ts";
+import type { Attachment, ChainDescription } from "./description.ts";
 import { ChainError } from "./errors.ts";
 import { decodeEvent, type ChainEvent } from "./events.ts";
+import { removeUnusedHostState } from "./host-state.ts";
+import { endChange, isChanging, updateLinks, versionsBefore } from "./generations.ts";
 import { ParameterError, readWord, showWord, type InputRecord } from "./inputs.ts";
+import { findPlace } from "./places.ts";
+import type { PolicyChain } from "./policy-chain.ts";
 import { measureRates, type ChainRates } from "./rates.ts";
 import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
 import { readState, type ChainState, type FlowRecord, type StateContents, type TableRecord } from "./state.ts";
-import { chainDirectory, chainNames, NoSuchChainError, readDescription, removeAbandoned, removePins } from "./store.ts";
+import {
+  chainDirectory,
+  chainNames,
+  lockChain,
+  NoSuchChainError,
+  readDescription,
+  removeAbandoned,
+  removeChain,
+  tryLockChain,
+} from "./store.ts";
 
 const firstKey = new Uint8Array(4);
 
+/** The parts of a chain that can be changed. */
+export interface ChainParts {
+  readonly selectors: SelectorChain;
+  readonly actors: ActorChain;
+}
+
 export class RunningChain {
-  readonly description: ChainDescription;
   readonly #directory: string;
+  #description: ChainDescription;
+  #inode: number;
 
   constructor(directory: string, description: ChainDescription) {
     this.#directory = directory;
-    this.description = description;
+    this.#description = description;
+    this.#inode = statSync(directory).ino;
   }
 
   get name(): string {
-    return this.description.name;
+    return this.#description.name;
+  }
+
+  /** What the chain is now: any process may have changed it. @throws NoSuchChainError when it was removed meanwhile */
+  get description(): ChainDescription {
+    const inode = statSync(this.#directory, { throwIfNoEntry: false })?.ino;
+    if (inode === undefined) throw new NoSuchChainError(this.name);
+    if (inode !== this.#inode) {
+      this.#description = readDescription(this.#directory);
+      this.#inode = inode;
+    }
+    return this.#description;
   }
 
   /** What the chain and each of its sub-policies did so far. */
   counters(): ChainCounters {
-    const { layout, selector, actors } = this.description;
-    return this.#withMap(countersMap, (map) => arrangeCounters(map.lookupPerCpu(firstKey)!, layout, selector, actors));
+    return this.#read(({ layout, selector, actors, history }) => {
+      if (layout.counters.length === 0) return { seen: 0, matched: 0, selectors: [], actors: [] };
+      return this.#withMap(countersMap, (map) =>
+        arrangeCounters(map.lookupPerCpu(firstKey)!, layout, selector, actors, history),
+      );
+    });
+  }
+
+  /** Where it is attached, and where no more because the interface is gone. */
+  attachments(): Attachment[] {
+    return this.#read(({ attachments }) =>
+      attachments.map((attachment) => {
+        if (attachment.interface === undefined) return attachment;
+        const link = openLink(`${this.#directory}/${attachment.pin}`);
+        try {
+          return link.info().interfaceIndex === 0 ? { ...attachment, gone: true } : attachment;
+        } finally {
+          link.close();
+        }
+      }),
+    );
   }
 
   /**
@@ -58,19 +110,29 @@ export class RunningChain {
 
   /** The actors' parameters now, as a person would write them. */
   params(): Readonly<Record<string, string>>[] {
-    const { layout, actors } = this.description;
-    const fromMembers = actors.map((_, index) => memberParameters(layout, index));
-    if (layout.parameters.length === 0) return fromMembers;
-    const words = this.#withMap(parametersMap, (map) => map.lookup(firstKey)!);
-    const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
-    return actors.map((_, index) => ({
-      ...Object.fromEntries(
-        layout.parameters
-          .filter(({ actor }) => actor === index)
-          .map(({ name, type, offset }) => [name, showWord(type, view.getBigUint64(offset, true))]),
-      ),
-      ...fromMembers[index],
-    }));
+    return this.#read(({ layout, actors }) => {
+      const words = this.#words(layout);
+      return actors.map((_, index) => ({
+        ...Object.fromEntries(
+          layout.parameters.flatMap(({ actor, name, type }, i) =>
+            actor === index ? [[name, showWord(type, words[i])]] : [],
+          ),
+        ),
+        ...memberParameters(layout, index),
+      }));
+    });
+  }
+
+  /** @internal The words of the parameters, in the order of the layout. */
+  words(): bigint[] {
+    return this.#words(this.description.layout);
+  }
+
+  #words({ parameters }: ChainDescription["layout"]): bigint[] {
+    if (parameters.length === 0) return [];
+    const value = this.#withMap(parametersMap, (map) => map.lookup(firstKey)!);
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+    return parameters.map(({ offset }) => view.getBigUint64(offset, true));
   }
 
   /**
@@ -86,8 +148,26 @@ export class RunningChain {
    * @throws ParameterError; nothing is changed then
    */
   setAll(all: readonly (readonly [actor: string | number, inputs: InputRecord])[]): void {
+    this.#locked(() => {
+      const changes = this.#findChanges(all);
+      if (changes.length === 0) return;
+      this.#inNamespace(() => {
+        this.#withMap(parametersMap, (map) => {
+          const words = map.lookup(firstKey)!;
+          const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
+          for (const { offset, word } of changes) view.setBigUint64(offset, word, true);
+          map.update(firstKey, words);
+        });
+        this.#iterate("iter_tcp");
+      });
+    });
+  }
+
+  #findChanges(
+    all: readonly (readonly [actor: string | number, inputs: InputRecord])[],
+  ): { offset: number; word: bigint }[] {
     const { layout, actors } = this.description;
-    const changes = all.flatMap(([actor, inputs]) => {
+    return all.flatMap(([actor, inputs]) => {
       const index = this.#actorIndex(actor);
       const name = actors[index].name;
       const slots = layout.parameters.filter((slot) => slot.actor === index);
@@ -105,16 +185,65 @@ export class RunningChain {
         return { offset: slot.offset, word: readWord(slot.type, input, `${name}.${parameter}`) };
       });
     });
-    if (changes.length === 0) return;
-    this.#inNamespace(() => {
-      this.#withMap(parametersMap, (map) => {
-        const words = map.lookup(firstKey)!;
-        const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
-        for (const { offset, word } of changes) view.setBigUint64(offset, word, true);
-        map.update(firstKey, words);
-      });
-      this.#iterate("iter_tcp");
-    });
+  }
+
+  /**
+   * Puts another chain in this one's place while packets flow: all of it or nothing, and no packet meets half of it. What
+   * both have in common goes on: counters, state, and parameters that were set, unless the new chain was given other ones.
+   * Interfaces, direction and hook are those of the new chain; its name is of no account.
+   * @throws CompileError, ChainError, ChainBusyError, NoSuchChainError, VerifierError, KernelError, NoSuchInterfaceError
+   */
+  async replace(chain: PolicyChain): Promise<void> {
+    this.#mayChange();
+    const { PolicyChain: Chain } = await import("./policy-chain.ts");
+    if (!(chain instanceof Chain))
+      throw new TypeError(`Cannot replace chain ${this.name}: what is given is no PolicyChain`);
+    chain.with({ name: this.name }).replace();
+  }
+
+  /**
+   * Changes selectors and actors while packets flow: as `replace` with this chain as `change` leaves it. Parameters that
+   * were set stay set unless `change` sets them.
+   *
+   * ```ts
+   * await running.edit(({ selectors, actors }) => {
+   *   selectors.exclude("packet_type", { type: "rst" });
+   *   actors.insert(1, "record").move("rate_limit", 1).disable("blk_subflow");
+   * });
+   * ```
+   * @throws as `replace`, ParameterError, FileError when the file of a policy cannot be loaded any more
+   */
+  async edit(change: (parts: ChainParts) => void): Promise<void> {
+    const { rebuildChain } = await import("./rebuild.ts");
+    for (;;) {
+      const { generation } = this.#mayChange();
+      const chain = await rebuildChain(this.description);
+      change(chain);
+      // Another process was faster: the same change is made to what it left.
+      if (chain.with({}).replace(generation) !== "outdated") return;
+    }
+  }
+
+  /**
+   * Attaches the chain again where its interfaces were gone and are back. Interfaces that are still missing stay so.
+   * @returns the names of the interfaces to which it is attached again
+   * @throws as `edit`
+   */
+  async repair(): Promise<string[]> {
+    const missing = this.attachments().filter(({ gone }) => gone);
+    if (missing.length === 0) return [];
+    await this.edit(() => {});
+    const left = new Set(this.attachments().flatMap(({ gone, interface: name }) => (gone ? [name] : [])));
+    return [...new Set(missing.map(({ interface: name }) => name!))].filter((name) => !left.has(name));
+  }
+
+  /** @throws ChainError when this version of the package does not know enough of the chain */
+  #mayChange(): ChainDescription {
+    const { description } = this;
+    if (description.fixed === undefined) return description;
+    throw new ChainError(
+      `Cannot change chain ${this.name}: ${description.fixed}. Remove it (emptcp chain remove ${this.name}) and apply it again`,
+    );
   }
 
   /** The members of one of the chain's sets; of the only one, unless named. @throws ParameterError */
@@ -123,41 +252,44 @@ export class RunningChain {
     return new RunningMembers(slot, {
       withMap: (use) => this.#withMap(slot.map, use),
       changing: (change, takesAway) =>
-        this.#inNamespace(() => {
-          // What an actor did to a socket is taken back while the chain still finds it.
-          if (takesAway) this.#iterate("iter_tcp_release");
-          change();
-          this.#iterate("iter_tcp");
-        }),
+        this.#locked(() =>
+          this.#inNamespace(() => {
+            // What an actor did to a socket is taken back while the chain still finds it.
+            if (takesAway) this.#iterate("iter_tcp_release");
+            change();
+            this.#iterate("iter_tcp");
+          }),
+        ),
     });
   }
 
   /** The records of an actor's state map by flow; by default the one called `flows` of the first actor that has one. */
   flows(actor?: string | number, name = "flows"): FlowRecord[] {
-    return this.#read(actor, name, "flows");
+    return this.#readState(actor, name, "flows");
   }
 
   /** An actor's shared record. */
   shared(actor: string | number, name: string): Readonly<Record<string, number>> {
-    return this.#read(actor, name, "shared");
+    return this.#readState(actor, name, "shared");
   }
 
   /** The records of an actor's table by key; by default of the first policy that has one of that name. */
   table(actor: string | number | undefined, name: string): TableRecord[] {
-    return this.#read(actor, name, "table");
+    return this.#readState(actor, name, "table");
   }
 
   /** An actor's per-CPU record, summed over the CPUs. */
   perCpu(actor: string | number | undefined, name: string): Readonly<Record<string, number>> {
-    return this.#read(actor, name, "perCpu");
+    return this.#readState(actor, name, "perCpu");
   }
 
   /** All state that the chain keeps in maps, decoded. */
   state(): ChainState[] {
-    const { layout } = this.description;
-    return layout.state
-      .filter(({ kind }) => kind !== "perPacket")
-      .map((slot) => ({ slot, ...this.#withMap(slot.map, (map) => readState(map, slot)) }));
+    return this.#read(({ layout }) =>
+      layout.state
+        .filter(({ kind }) => kind !== "perPacket")
+        .map((slot) => ({ slot, ...this.#withMap(slot.map, (map) => readState(map, slot)) })),
+    );
   }
 
   /**
@@ -184,13 +316,38 @@ export class RunningChain {
 
   /** Takes the chain off its hooks and forgets it. Sockets that it limited are free again. */
   remove(): void {
-    this.releaseSockets();
-    removePins(this.#directory);
+    this.#locked(() => removeChain(this.name, releaseSockets));
+    removeUnusedHostState();
+  }
+
+  /** Keeps others from changing the chain meanwhile. @throws ChainBusyError, NoSuchChainError */
+  #locked(action: () => void): void {
+    const lock = lockChain(this.name);
+    try {
+      action();
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** @internal What `setAll` and others have begun by the chain's lock. The caller holds it. */
+  finishChange(): void {
+    if (!isChanging(this.#directory)) return;
+    const { description } = this;
+    updateLinks(this.#directory, description.attachments);
+    for (const before of versionsBefore(description))
+      new RunningChain(before.directory, before.description).#releaseIterated();
+    this.applyToSockets();
+    endChange(this.#directory);
   }
 
   /** @internal Takes back what the socket programs set; new connections are left alone from now on. */
   releaseSockets(): void {
     for (const { pin, hook } of this.description.attachments) if (hook === "sock_ops") this.#detach(pin);
+    this.#releaseIterated();
+  }
+
+  #releaseIterated(): void {
     const { name } = this.description.netns;
     // The sockets of a namespace that is gone are gone too.
     if (name !== undefined && !existsSync(netnsPath(name))) return;
@@ -235,17 +392,23 @@ export class RunningChain {
   }
 
   #actorIndex(actor: string | number): number {
-    const { actors } = this.description;
-    const place = typeof actor === "number" ? actor : /^\d+$/.test(actor) ? Number(actor) : undefined;
-    if (place !== undefined) {
-      if (place >= 1 && place <= actors.length) return place - 1;
-      throw new ParameterError(`Cannot find actor ${place} of chain ${this.name}: it has ${actors.length}`);
+    const names = this.description.actors.map(({ name }) => name);
+    return findPlace(names, actor, "actor", ` of chain ${this.name}`);
+  }
+
+  /** Reads of one version of the chain: again, should it be changed meanwhile. */
+  #read<T>(read: (description: ChainDescription) => T): T {
+    for (;;) {
+      const { description } = this;
+      const inode = this.#inode;
+      const changed = (): boolean => statSync(this.#directory, { throwIfNoEntry: false })?.ino !== inode;
+      try {
+        const result = read(description);
+        if (!changed()) return result;
+      } catch (error) {
+        if (!changed()) throw error;
+      }
     }
-    const found = actors.flatMap(({ name }, i) => (name === actor ? [i] : []));
-    if (found.length === 1) return found[0];
-    const names = actors.map(({ name }, i) => `${i + 1} ${name}`).join(", ");
-    const problem = found.length === 0 ? "there is none" : "there are several; say which by its number";
-    throw new ParameterError(`Cannot find actor ${actor} of chain ${this.name}: ${problem} (${names})`);
   }
 
   #stateSlot(actor: string | number | undefined, name: string, kind: StateSlot["kind"]) {
@@ -261,9 +424,11 @@ export class RunningChain {
     return slot;
   }
 
-  #read<K extends keyof StateContents>(actor: string | number | undefined, name: string, kind: K) {
-    const slot = this.#stateSlot(actor, name, kind);
-    return this.#withMap(slot.map, (map) => readState(map, slot)[kind]!) as Required<StateContents>[K];
+  #readState<K extends keyof StateContents>(actor: string | number | undefined, name: string, kind: K) {
+    return this.#read(() => {
+      const slot = this.#stateSlot(actor, name, kind);
+      return this.#withMap(slot.map, (map) => readState(map, slot)[kind]!) as Required<StateContents>[K];
+    });
   }
 
   #withMap<T>(name: string, use: (map: KernelMap) => T): T {
@@ -280,22 +445,46 @@ export class RunningChain {
 export function openChain(name: string): RunningChain {
   const directory = chainDirectory(name);
   if (!directory) throw new NoSuchChainError(name);
-  return new RunningChain(directory, readDescription(directory));
+  const running = new RunningChain(directory, readDescription(directory));
+  if (isChanging(directory)) {
+    // If the one who changes it is gone, its change is completed; else it completes it itself.
+    const lock = tryLockChain(name);
+    if (lock) {
+      try {
+        running.finishChange();
+      } finally {
+        lock.release();
+      }
+    }
+  }
+  return running;
+}
+
+function releaseSockets(directory: string): void {
+  try {
+    new RunningChain(directory, readDescription(directory)).releaseSockets();
+  } catch {
+    // Killed before there was a description or a way to its namespace: then no socket was reached, or none can be.
+  }
 }
 
 /** Removes what killed processes left half made, and lets go of the sockets they had reached. */
 export function cleanUp(): void {
-  removeAbandoned((directory) => {
-    try {
-      new RunningChain(directory, readDescription(directory)).releaseSockets();
-    } catch {
-      // Killed before there was a description or a way to its namespace: then no socket was reached, or none can be.
-    }
+  removeAbandoned(releaseSockets, (name) => {
+    const directory = chainDirectory(name);
+    if (directory) new RunningChain(directory, readDescription(directory)).finishChange();
   });
+  removeUnusedHostState();
 }
 
-/** All submitted chains, by name. */
+/** All submitted chains, in the order they run where they share a hook. */
 export function listChains(): RunningChain[] {
   cleanUp();
-  return chainNames().map(openChain);
+  const priority = ({ description }: RunningChain) => description.options.priority ?? 0;
+  const submitted = ({ description }: RunningChain) => description.submitted;
+  return chainNames()
+    .map(openChain)
+    .sort(
+      (a, b) => priority(a) - priority(b) || submitted(a).localeCompare(submitted(b)) || a.name.localeCompare(b.name),
+    );
 }

@@ -1,7 +1,8 @@
 /** The sets of a composed chain: found, checked against the actors that use their members' parameters, handed to the compiler. */
 import type { MemberUse, PolicyUse } from "../compiler/index.ts";
 import { completeInputs, ParameterError, readConstant, type InputRecord } from "./inputs.ts";
-import type { ActorEntry, Expression } from "./compose.ts";
+import type { ActorEntry } from "./compose.ts";
+import type { Expression } from "./expression.ts";
 import type { MemberSet } from "./member-set.ts";
 import { encodeMembers } from "./members.ts";
 import { policyFile } from "./sources.ts";

@@ -1,9 +1,9 @@
 /** Finds and reads the TypeScript sources that policies are compiled from. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { SourceReader } from "../compiler/index.ts";
 import type { Policy } from "../policy/index.ts";
+import { modulePath } from "./origins.ts";
 
 function read(path: string): string | undefined {
   try {
@@ -18,7 +18,7 @@ function read(path: string): string | undefined {
  * @throws Error when there is none
  */
 export function sourceOf(module: string): string {
-  const path = module.startsWith("file:") ? fileURLToPath(module) : module;
+  const path = modulePath(module);
   if (/\.[cm]?ts$/.test(path)) return path;
   const map = /\/\/# sourceMappingURL=(\S+)\s*$/.exec(read(path) ?? "")?.[1];
   const text = map && read(resolve(dirname(path), map));

@@ -1,17 +1,31 @@
 /**
  * Where submitted chains live: one directory each below the BPF file system. A chain is made in a directory of its own and
- * moved into place in one step, so that it is there whole or not at all; what a process that died left half made is
+ * moved into place in one step, so that it is there whole or not at all; what takes its place later is made beside it and
+ * exchanged with it in one step, and goes the same way when it is removed. What a process that died left half made is
  * removed by the next one that looks.
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
-import { dirname } from "node:path";
-import { ensurePinDirectory, findBpffs, openLink, openMap, startTimeOf } from "../linux/index.ts";
-import { decodeDescription, type ChainDescription } from "./description.ts";
+import { basename, dirname } from "node:path";
+import {
+  ensurePinDirectory,
+  exchangePins,
+  findBpffs,
+  lockDirectory,
+  openLink,
+  openMap,
+  startTimeOf,
+  type DirectoryLock,
+} from "../linux/index.ts";
+import { decodeDescription, foreignDescription, UnknownVersionError, type ChainDescription } from "./description.ts";
 
-const chainsFolder = "emptcp/chains";
-const makingFolder = "emptcp/making";
+export const chainsFolder = "emptcp/chains";
+export const makingFolder = "emptcp/making";
+/** State that all chains of the host share; see host-state.ts. */
+export const sharedFolder = "emptcp/shared";
 /** The pinned map that holds the description. */
 export const aboutPin = "about";
+/** Another pin of it, there from the moment a chain takes another one's place until all its links have its programs. */
+export const changingPin = "changing";
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
@@ -28,8 +42,17 @@ export class ChainExistsError extends Error {
   constructor(chain: string) {
     super(
       `Cannot submit chain ${chain}: a chain of that name is attached already. ` +
-        `Remove it first (emptcp chain remove ${chain}), change it (emptcp chain set), or give this one another name`,
+        `Put this one in its place (emptcp chain apply --replace), remove it first (emptcp chain remove ${chain}), ` +
+        "or give this one another name",
     );
+  }
+}
+
+/** Somebody else is changing the chain, and takes long. */
+export class ChainBusyError extends Error {
+  override readonly name = "ChainBusyError";
+  constructor(chain: string) {
+    super(`Cannot change chain ${chain}: another process has been changing it for ${PATIENCE_MS / 1000} s. Try again`);
   }
 }
 
@@ -70,8 +93,43 @@ export function readDescription(directory: string): ChainDescription {
   const about = openMap(`${directory}/${aboutPin}`);
   try {
     return decodeDescription(about.lookup(new Uint8Array(4))!);
+  } catch (error) {
+    if (error instanceof UnknownVersionError) return foreignDescription(nameIn(directory), error.version);
+    throw error;
   } finally {
     about.close();
+  }
+}
+
+/** How long to wait for others that change the same chain: they take milliseconds, the verifier at worst seconds. */
+const PATIENCE_MS = 10_000;
+
+/**
+ * Keeps all others from changing a chain until it is released, or this process ends.
+ * @throws NoSuchChainError; ChainBusyError
+ */
+export function lockChain(name: string, patienceMs: number = PATIENCE_MS): DirectoryLock {
+  const directory = chainDirectory(name);
+  if (!directory) throw new NoSuchChainError(name);
+  const lock = lockIfThere(directory, patienceMs);
+  if (lock === "gone") throw new NoSuchChainError(name);
+  if (!lock) throw new ChainBusyError(name);
+  return lock;
+}
+
+/** The same at once or not at all. */
+export function tryLockChain(name: string): DirectoryLock | undefined {
+  const directory = chainDirectory(name);
+  const lock = directory && lockIfThere(directory, 0);
+  return lock === "gone" || lock === "" ? undefined : lock;
+}
+
+function lockIfThere(directory: string, patienceMs: number): DirectoryLock | "gone" | undefined {
+  try {
+    return lockDirectory(directory, patienceMs);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "gone";
+    throw error;
   }
 }
 
@@ -83,15 +141,56 @@ export interface PinTransaction {
   rollback(): void;
 }
 
+/** What is under way in a directory of the making folder. */
+type Undertaking = "submit" | "change" | "remove";
+const undertakingPattern = /^(\d+)-(\d+)-(?:(change|remove)\+)?([\w-]+)$/;
+
+interface Making {
+  readonly directory: string;
+  readonly name: string;
+  readonly undertaking: Undertaking;
+  /** The process that is at it still runs. */
+  readonly alive: boolean;
+}
+
+function makingPath(folder: string, undertaking: Undertaking, name: string): string {
+  const prefix = undertaking === "submit" ? "" : `${undertaking}+`;
+  return `${folder}/${process.pid}-${startTimeOf(process.pid)}-${prefix}${name}`;
+}
+
+/** Everything in the making folder. */
+function makings(): Making[] {
+  const root = findBpffs();
+  const folder = root && `${root}/${makingFolder}`;
+  if (!folder || !isThere(folder)) return [];
+  return readdirSync(folder).flatMap((entry) => {
+    const match = undertakingPattern.exec(entry);
+    if (!match) return [];
+    const [, pid, started, undertaking = "submit", name] = match;
+    const alive = startTimeOf(Number(pid)) === started;
+    return [{ directory: `${folder}/${entry}`, name, undertaking: undertaking as Undertaking, alive }];
+  });
+}
+
+/** The name of the chain in a directory of ours, wherever it is. */
+function nameIn(directory: string): string {
+  const entry = basename(directory);
+  return basename(dirname(directory)) === "making" ? (undertakingPattern.exec(entry)?.[4] ?? entry) : entry;
+}
+
+function makeDirectory(undertaking: Undertaking, name: string): string {
+  return inFolder(makingFolder, (folder) => {
+    const path = makingPath(folder, undertaking, name);
+    mkdirSync(path, { mode: 0o700 });
+    return path;
+  });
+}
+
 /** @throws ChainExistsError */
 export function beginPins(name: string): PinTransaction {
   checkChainName(name);
   if (chainDirectory(name)) throw new ChainExistsError(name);
-  const directory = inFolder(makingFolder, (folder) => {
-    const path = `${folder}/${process.pid}-${startTimeOf(process.pid)}-${name}`;
-    mkdirSync(path, { mode: 0o700 });
-    return path;
-  });
+  const directory = makeDirectory("submit", name);
   return {
     directory,
     commit: () =>
@@ -109,8 +208,30 @@ export function beginPins(name: string): PinTransaction {
   };
 }
 
+/**
+ * A directory for what is to take a chain's place; `commit` exchanges the two, and what was the chain is then in `directory`.
+ * The caller holds the chain's lock.
+ */
+export function beginChange(name: string): PinTransaction & { release(): void } {
+  const directory = makeDirectory("change", name);
+  let lock: DirectoryLock | undefined;
+  return {
+    directory,
+    commit: () => {
+      const path = chainDirectory(name);
+      if (!path) throw new NoSuchChainError(name);
+      // The lock is the directory's: whoever looks from now on must find the new one locked too.
+      lock = lockDirectory(directory, 0);
+      exchangePins(directory, path);
+      return path;
+    },
+    rollback: () => removePins(directory, linkIds(chainDirectory(name))),
+    release: () => lock?.release(),
+  };
+}
+
 /** Does something in one of our folders; again, should another process have tidied the folder away meanwhile. */
-function inFolder<T>(name: string, action: (folder: string) => T): T {
+export function inFolder<T>(name: string, action: (folder: string) => T): T {
   for (let attempt = 1; ; attempt++) {
     try {
       return action(ensurePinDirectory(name));
@@ -122,7 +243,7 @@ function inFolder<T>(name: string, action: (folder: string) => T): T {
 
 /** Removes our folders when the last chain is gone. */
 function tidy(root: string): void {
-  for (const folder of [makingFolder, chainsFolder, "emptcp"]) {
+  for (const folder of [makingFolder, chainsFolder, sharedFolder, "emptcp"]) {
     try {
       rmdirSync(`${root}/${folder}`);
     } catch {
@@ -131,22 +252,37 @@ function tidy(root: string): void {
   }
 }
 
-/** Unpins everything in a chain's directory, and the directory; links go first, so that no program runs without its pins. */
-export function removePins(directory: string): void {
+/** The ids of the links pinned in a directory. */
+function linkIds(directory: string | undefined): Set<number> {
+  const ids = new Set<number>();
+  for (const pin of directory && isThere(directory) ? readdirSync(directory) : []) {
+    if (!pin.startsWith("link_")) continue;
+    const link = openLink(`${directory}/${pin}`);
+    ids.add(link.info().id);
+    link.close();
+  }
+  return ids;
+}
+
+/**
+ * Unpins everything in a chain's directory, and the directory; links go first, so that no program runs without its pins.
+ * @param sparing ids of links that are pinned elsewhere and stay attached
+ */
+export function removePins(directory: string, sparing: ReadonlySet<number> = new Set()): void {
   const pins = readdirSync(directory).sort((a, b) => Number(b.startsWith("link_")) - Number(a.startsWith("link_")));
   for (const pin of pins) {
     const path = `${directory}/${pin}`;
-    if (pin.startsWith("link_")) detach(path);
+    if (pin.startsWith("link_")) detach(path, sparing);
     unlinkSync(path);
   }
   rmdirSync(directory);
   tidy(dirname(dirname(dirname(directory))));
 }
 
-function detach(path: string): void {
+function detach(path: string, sparing: ReadonlySet<number>): void {
   const link = openLink(path);
   try {
-    link.detach();
+    if (!sparing.has(link.info().id)) link.detach();
   } catch {
     // Iterators cannot be detached, and a link whose interface is gone is detached already: unpinning is all there is to do.
   } finally {
@@ -154,15 +290,52 @@ function detach(path: string): void {
   }
 }
 
-/** Removes what processes that no longer run left half made; `release` first undoes what a directory's programs did. */
-export function removeAbandoned(release: (directory: string) => void): void {
-  const root = findBpffs();
-  const folder = root && `${root}/${makingFolder}`;
-  if (!folder || !isThere(folder)) return;
-  for (const entry of readdirSync(folder)) {
-    const [pid, started] = entry.split("-");
-    if (startTimeOf(Number(pid)) === started) continue;
-    release(`${folder}/${entry}`);
-    removePins(`${folder}/${entry}`);
+/**
+ * Takes a chain out of the list in one step, then its pins; `release` first undoes what its programs did. The caller holds
+ * its lock.
+ */
+export function removeChain(name: string, release: (directory: string) => void): void {
+  const path = chainDirectory(name);
+  if (!path) throw new NoSuchChainError(name);
+  const directory = inFolder(makingFolder, (folder) => {
+    const to = makingPath(folder, "remove", name);
+    renameSync(path, to);
+    return to;
+  });
+  release(directory);
+  removePins(directory);
+}
+
+/** Where the version of a chain is that another one has replaced, as long as it is there. */
+export function replacedVersions(name: string): string[] {
+  return makings().flatMap((one) => (one.undertaking === "change" && one.name === name ? [one.directory] : []));
+}
+
+/** Removes what took part in a change of a chain and is no part of it now. The caller holds the chain's lock. */
+export function removeReplaced(name: string, directory: string): void {
+  removePins(directory, linkIds(chainDirectory(name)));
+}
+
+/**
+ * Removes what processes that no longer run left half made. `release` first undoes what a directory's programs did; `finish`
+ * completes a change that was under way, if it was decided.
+ */
+export function removeAbandoned(release: (directory: string) => void, finish: (name: string) => void): void {
+  for (const { directory, name, undertaking, alive } of makings()) {
+    if (alive) continue;
+    const lock = undertaking === "change" ? tryLockChain(name) : undefined;
+    // Somebody is changing the chain: what was left of an earlier change can wait.
+    if (undertaking === "change" && !lock && chainDirectory(name)) continue;
+    try {
+      if (lock) {
+        finish(name);
+        removeReplaced(name, directory);
+      } else {
+        release(directory);
+        removePins(directory);
+      }
+    } finally {
+      lock?.release();
+    }
   }
 }

@@ -37,9 +37,7 @@ export type CounterSlot =
   /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
   | { readonly kind: "lost" }
   /** Room for counters of later versions of the chain. */
-  | { readonly kind: "unused" }
-  /** Packets for which a linked chain missed a program, or whose headers a member had moved. */
-  | { readonly kind: "lost" };
+  | { readonly kind: "unused" };
 
 /** A set, and the number of the first selector that looks in it. */
 export type PlacedSet = SetSlot & { readonly place: number };

@@ -16,6 +16,8 @@ export interface Outcome<C extends BpfCommand> {
   readonly errno: number;
   /** A 32-bit field as the kernel left it. */
   read(field: BpfField<C>): number;
+  /** A 64-bit field. */
+  readWide(field: BpfField<C>): bigint;
 }
 
 // What the running call's addresses point to: the engine may not collect it before the kernel is done.
@@ -44,7 +46,12 @@ export function tryBpf<C extends BpfCommand>(command: C, attributes: Attributes<
     if (code !== errnos["EAGAIN"] || command !== "progLoad") break;
   }
   held.length = 0;
-  return { result, errno: code, read: (field) => view.getUint32(table[field][0], true) };
+  return {
+    result,
+    errno: code,
+    read: (field) => view.getUint32(table[field][0], true),
+    readWide: (field) => view.getBigUint64(table[field][0], true),
+  };
 }
 
 /**

@@ -1,10 +1,12 @@
 /** The BPF file system: where it is, mounting it where it is not, and what happens to pins in it. */
 import { mkdirSync, renameSync } from "node:fs";
-import { declare, errno } from "./ffi.ts";
+import { check, declare, errno } from "./ffi.ts";
 import { explainRefusal } from "./kernel-error.ts";
 import { mounts } from "./mounts.ts";
 
 const mount = declare("mount", "int", ["str", "str", "str", "unsigned long", "void *"]);
+
+const renameat2 = declare("renameat2", "int", ["int", "str", "int", "str", "unsigned int"]);
 
 /** Where every tool expects it. */
 const usual = "/sys/fs/bpf";
@@ -39,4 +41,12 @@ export function ensurePinDirectory(name: string): string {
 /** Moves a pin; what was pinned at the new path goes in the same moment. */
 export function renamePin(from: string, to: string): void {
   renameSync(from, to);
+}
+
+const AT_FDCWD = -100;
+const RENAME_EXCHANGE = 2;
+
+/** Puts two directories of pins in each other's place, in one step. @throws SystemCallError */
+export function exchangePins(one: string, other: string): void {
+  check("renameat2", renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE), `${one}, ${other}`);
 }

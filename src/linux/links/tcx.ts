@@ -20,6 +20,8 @@ export interface TcxOptions {
   readonly before?: KernelLink;
   /** Run right after this link. */
   readonly after?: KernelLink;
+  /** Refuse with ESTALE unless the hook is as `queryTcxOrder()` saw it. */
+  readonly revision?: bigint;
 }
 
 const attachTypes = { ingress: AttachType.tcxIngress, egress: AttachType.tcxEgress } as const;
@@ -36,6 +38,7 @@ export function attachTcx(program: KernelProgram, options: TcxOptions): KernelLi
       attachType: attachTypes[options.direction],
       flags: anchor ? (options.before ? BPF_F_BEFORE : BPF_F_AFTER) | BPF_F_LINK : 0,
       relative: anchor?.fd ?? 0,
+      expectedRevision: options.revision ?? 0n,
     },
     `attach ${program.label} to ${where}`,
     {
@@ -45,6 +48,7 @@ export function attachTcx(program: KernelProgram, options: TcxOptions): KernelLi
         ENODEV: "there is no interface with that index in this network namespace",
         EEXIST: "this very program is on the hook already",
         ENOENT: "the link to stand beside is not on this hook",
+        ESTALE: "the programs on the hook have changed meanwhile",
         ERANGE: "64 programs, the most there can be, are on this hook",
       },
     },
@@ -52,26 +56,40 @@ export function attachTcx(program: KernelProgram, options: TcxOptions): KernelLi
   return new KernelLink(result, `tcx link on ${where}`);
 }
 
-/** The ids of the programs and links on a hook, in the order they run. @throws KernelError, NoSuchInterfaceError */
-export function queryTcx(
-  options: Pick<TcxOptions, "interface" | "direction">,
-): { programId: number; linkId: number }[] {
+/** What runs on a hook. */
+export interface TcxOrder {
+  /** Grows with every change of the hook. */
+  readonly revision: bigint;
+  /** The ids of the programs and links, in the order they run. */
+  readonly entries: readonly { readonly programId: number; readonly linkId: number }[];
+}
+
+type Hook = Pick<TcxOptions, "interface" | "direction">;
+
+/** @throws KernelError, NoSuchInterfaceError */
+export function queryTcxOrder(hook: Hook): TcxOrder {
   const MOST = 64;
   const programIds = new Uint32Array(MOST);
   const linkIds = new Uint32Array(MOST);
   const outcome = bpf(
     "progQuery",
     {
-      target: interfaceIndex(options.interface),
-      attachType: attachTypes[options.direction],
+      target: interfaceIndex(hook.interface),
+      attachType: attachTypes[hook.direction],
       programIds: new Uint8Array(programIds.buffer),
       linkIds: new Uint8Array(linkIds.buffer),
       count: MOST,
     },
-    `list the programs on ${options.direction} of ${options.interface}`,
+    `list the programs on ${hook.direction} of ${hook.interface}`,
     { capabilities: ["CAP_NET_ADMIN"], features: [tcxLinks] },
   );
-  return Array.from({ length: outcome.read("count") }, (_, index) => {
+  const entries = Array.from({ length: outcome.read("count") }, (_, index) => {
     return { programId: programIds[index], linkId: linkIds[index] };
   });
+  return { revision: outcome.readWide("revision"), entries };
+}
+
+/** The ids of the programs and links on a hook, in the order they run. @throws KernelError, NoSuchInterfaceError */
+export function queryTcx(hook: Hook): { programId: number; linkId: number }[] {
+  return [...queryTcxOrder(hook).entries];
 }
