@@ -44,6 +44,10 @@ const pairs = (from: number, count: number) =>
 describe("members of a running chain", () => {
   test("are those the set was made with, and come, change and go", () => {
     submit(phones());
+    members().add([member(3), member(4)]);
+    // Full, but no more are added.
+    members().add([member(1, 2), member(4, 2)]);
+    members().replace([member(1), member(2)]);
     expect(shown()).toEqual(["10.0.0.1 5mbit", "10.0.0.2 5mbit"]);
     members().add([member(3), member(1, 7)]);
     expect(shown()).toEqual(["10.0.0.1 7mbit", "10.0.0.2 5mbit", "10.0.0.3 5mbit"]);

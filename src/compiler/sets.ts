@@ -96,6 +96,8 @@ export function keyFieldSize({ representation }: ParameterType): number {
 const noPrealloc = 1;
 
 export function setMap({ name, kind, keySize, valueSize, maxEntries }: SetSlot): MapSpec {
-  const type = kind === "hash" ? "hash" : "lpmTrie";
-  return { name: `em_${name}`.slice(0, 15), type, keySize, valueSize, maxEntries, flags: noPrealloc };
+  const common = { name: `em_${name}`.slice(0, 15), keySize, valueSize, flags: noPrealloc };
+  if (kind === "hash") return { ...common, type: "hash", maxEntries };
+  // Until Linux 6.13 a full trie would not even replace what it holds.
+  return { ...common, type: "lpmTrie", maxEntries: maxEntries + 1 };
 }

@@ -5,6 +5,8 @@ import { createMap } from "./maps.ts";
 const key = (n: number) => Uint8Array.of(n, 0, 0, 0);
 const value = (n: number) => Uint8Array.of(n, 0);
 
+const prefix = (length: number, ...bits: number[]) => Uint8Array.of(length, 0, 0, 0, ...bits);
+
 function make(type: MapTypeName, maxEntries = 2) {
   return createMap({ name: "m", type, keySize: 4, valueSize: 2, maxEntries });
 }
@@ -48,6 +50,19 @@ describe("createMap()", () => {
     map.lookup(key(1));
     map.update(key(3), value(3));
     expect([map.lookup(key(1)), map.lookup(key(2)), map.lookup(key(3))]).toEqual([value(1), undefined, value(3)]);
+  });
+
+  it("lpmTrie: the longest prefix is found, bits behind a prefix do not count, and none is longer than a key", () => {
+    const map = createMap({ name: "m", type: "lpmTrie", keySize: 6, valueSize: 2, maxEntries: 2 });
+    map.update(prefix(4, 0xa0, 0), value(4));
+    map.update(prefix(12, 0xa1, 0x2f), value(12));
+    const find = (first: number, second: number) => map.lookup(prefix(16, first, second));
+    expect([find(0xa1, 0x20), find(0xa1, 0x30), find(0xb1, 0x20)]).toEqual([value(12), value(4), undefined]);
+    expect(map.lookup(prefix(8, 0xa1, 0x20))).toEqual(value(4));
+    expect([...map.entries()].map(([found]) => found)).toEqual([prefix(4, 0xa0, 0), prefix(12, 0xa1, 0x20)]);
+    expect(() => map.update(prefix(17, 0, 0), value(1))).toThrow(RangeError);
+    expect(() => map.update(prefix(0, 0, 0), value(1))).toThrow(RangeError);
+    expect([map.delete(prefix(5, 0xa0, 0)), map.delete(prefix(4, 0xaf, 0xff))]).toEqual([false, true]);
   });
 
   it("copies keys and values in and out", () => {

@@ -12,6 +12,7 @@ export const Errno = {
   fault: -14,
   exists: -17,
   invalid: -22,
+  noSpace: -28,
   notSupported: -524,
 } as const;
 
@@ -177,7 +178,9 @@ export class PrefixMap extends HashMap {
   }
   override set(key: Uint8Array, value: Uint8Array, flags: number): number {
     const length = this.#bits(key);
-    return length > 8 * (key.length - 4) ? Errno.invalid : super.set(this.#cut(key, length), value, flags);
+    if (length > 8 * (key.length - 4)) return Errno.invalid;
+    const result = super.set(this.#cut(key, length), value, flags);
+    return result === Errno.tooBig ? Errno.noSpace : result;
   }
   override remove(key: Uint8Array): number {
     const length = this.#bits(key);
