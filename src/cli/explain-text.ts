@@ -57,8 +57,8 @@ function describeUse(name: string, params: Readonly<Record<string, string>>): st
 }
 
 /** Fields that changed; of a new record those that are not zero. */
-function describeState({ state, key, before, after }: StateChange): string {
-  const of = key === undefined ? state : `${state} of ${key}`;
+function describeState({ policies, state, key, before, after }: StateChange): string {
+  const of = `${policies.join(" + ")}, ${key === undefined ? state : `${state} of ${key}`}`;
   if (!after) return `${of}: ${colours.red("gone")}`;
   const fields = Object.entries(after).flatMap(([name, value]) => {
     const was = before?.[name] ?? 0;
@@ -74,10 +74,12 @@ function outcome(one: ExplainedPacket): string[] {
   for (const [field, value] of Object.entries(context)) lines.push(line("packet", `${field} ${value}`));
   for (const copy of copies) {
     const differs = copy.changes.map(describeChange).join("; ") || "as it came";
-    lines.push(line("copy", `to interface ${copy.interfaceIndex}, ${differs}`));
+    const where = copy.interface === undefined ? "ahead of the packet" : `to interface ${copy.interface}`;
+    lines.push(line("copy", `${where}: ${differs}`));
   }
   if (verdict === "drop") lines.push(line("verdict", colours.red("drop")));
   if (verdict === "redirect") lines.push(line("verdict", `redirect to interface ${redirectedTo}`));
+  if (verdict === "answer") lines.push(line("verdict", "goes back to its sender"));
   if (lines.length === 0) lines.push(line("packet", colours.dim("passes unchanged")));
   return lines;
 }
@@ -98,6 +100,10 @@ export function explanationLines(one: Explanation, startNs?: bigint): string[] {
   for (const { name, did, reasons } of one.matched ? one.actors : []) {
     const why = reasons.length > 0 ? `: ${reasons.join(", ")}` : "";
     lines.push(line("actor", `${name}  ${deeds[did](did)}${why}`));
+  }
+  for (const { policy, name, fields } of one.events) {
+    const values = Object.entries(fields).map(([field, value]) => `${field}=${value}`);
+    lines.push(line("event", [`${policy}: ${name}`, ...values].join(" ")));
   }
   for (const change of one.state) lines.push(line("state", describeState(change)));
   return [...lines, ...(one.matched ? outcome(one) : [])];

@@ -57,7 +57,9 @@ describe("emptcp chain explain", { timeout: 60_000 }, () => {
   test.each([
     ["a capture that is not there", ["nowhere.pcap", "x.ts"], 1, /Cannot read nowhere\.pcap: there is no such file/],
     ["a file that is no capture", [fileURLToPath(import.meta.url), "x.ts"], 1, /neither a pcapng nor a pcap file/],
-    ["no chain", [capture], 2, /give one chain/],
+    ["no chain", [capture], 2, /give a capture and one chain/],
+    ["a capture of an interface", [capture, "x.ts", "-i", "lo"], 2, /with --interface give one chain/],
+    ["a namespace for a capture", [capture, "x.ts", "--netns", "client"], 2, /without --interface/],
     ["a flow that is none", [capture, "x.ts", "--flow", "home"], 2, /Give one end or two/],
     ["an address that is none", [capture, "x.ts", "--local", "10.0.0.300"], 2, /above 255/],
   ])("refuses %s", (_, args, exitCode, message) => {

@@ -1,3 +1,4 @@
+export * from "./capture.ts";
 export * from "./diag.ts";
 export * from "./mptcp-events.ts";
 export * from "./mptcp-info.ts";

@@ -5,6 +5,7 @@ import { parseIpPrefix, readCapture, TcpFlag, toFrame } from "../../wire/index.t
 import { ActorChain, SelectorChain } from "../compose.ts";
 import { PolicyChain } from "../policy-chain.ts";
 import { explain, Explainer } from "./explain.ts";
+import { bounce, echo, everySecond, tell } from "./testing/policies.ts";
 import type { ExplainedPacket, PacketToExplain } from "./explanation.ts";
 
 const addAddr = {
@@ -120,6 +121,70 @@ describe("explain()", () => {
     const xdp = new PolicyChain(new SelectorChain(), new ActorChain().add("blk_subflow"), { hook: "xdp" });
     expect(only(xdp, incoming({ options: [addAddr] }))).toMatchObject({ hook: "xdp", verdict: "drop" });
   });
+});
+
+const chainOf = (actors: ActorChain, selectors = new SelectorChain()) =>
+  new PolicyChain(selectors, actors, { direction: "ingress" });
+
+describe("explain() tells of", () => {
+  const prio = { field: "option MP_PRIO", after: "MP_PRIO backup addressId=7" };
+
+  test("other interfaces by the names that the chain gives them, whether this machine has them or not", () => {
+    const redirected = only(chainOf(new ActorChain().add("redirect", { interface: "wwan77" })), incoming({}));
+    expect(redirected).toMatchObject({ verdict: "redirect", redirectedTo: "wwan77", copies: [] });
+    const mirrored = only(chainOf(new ActorChain().add("mirror", { interface: "wwan77" })), incoming({}));
+    expect(mirrored).toMatchObject({ verdict: "pass", copies: [{ interface: "wwan77", changes: [] }] });
+  });
+
+  test("a packet that goes back to its sender instead", () => {
+    const one = only(chainOf(new ActorChain().add(bounce)), incoming({ options: [stamp(1, 2)] }));
+    expect(one.verdict).toBe("answer");
+    expect(one.changes).toEqual(
+      expect.arrayContaining([{ field: "ip.source", before: "10.0.0.2", after: "10.0.0.1" }, prio]),
+    );
+  });
+
+  test("a copy that goes ahead of the packet", () => {
+    const one = only(chainOf(new ActorChain().add(echo)), incoming({ options: [stamp(1, 2)] }));
+    expect(one).toMatchObject({ verdict: "pass", changes: [] });
+    expect(one.copies).toEqual([{ changes: expect.arrayContaining([prio]) }]);
+  });
+
+  test("events, by the policy that emitted them", () => {
+    const one = only(chainOf(new ActorChain().add(tell)), incoming({ tcp: { flags: TcpFlag.syn } }));
+    expect(one.events).toEqual([{ policy: "tell", name: "opened", fields: { port: 80, window: 1000n } }]);
+  });
+
+  test("state by the policies that keep it, selectors too", () => {
+    const chain = chainOf(new ActorChain().add("record"), new SelectorChain().select(everySecond));
+    const explained = [...explain(chain, [incoming({}), incoming({})])] as ExplainedPacket[];
+    expect(explained.map(({ matched }) => matched)).toEqual([false, true]);
+    expect(explained[1].state.map(({ policies, state }) => [policies, state])).toEqual([
+      [["every_second"], "count"],
+      [["record"], "flows"],
+    ]);
+  });
+
+  test("a linked chain what it tells of the same chain fused", () => {
+    const packets = [
+      incoming({ options: [addAddr] }),
+      incoming({ destination: "192.0.2.1" }),
+      incoming({ payload: 9 }),
+    ];
+    const linked = blocked.with({ mode: "linked" });
+    expect([...explain(linked, packets)]).toEqual([...explain(blocked, packets)]);
+  });
+});
+
+test("explain() starts with the state and the parameters that it is given, and with the clock that they go by", () => {
+  const meter = new PolicyChain(new SelectorChain(), new ActorChain().add("record"));
+  const packet = { ...incoming({}), timestampNs: 5_000n };
+  const before = new Explainer(meter, { clockZeroNs: 1_000n });
+  before.explain(packet);
+  const { map } = before.plan.compiled.layout.state[0];
+  const contents = new Map([[map, [...before.contents(map)]]]);
+  const one = new Explainer(meter, { contents }).explain(packet);
+  expect(one).toMatchObject({ state: [{ before: { packetsIn: 1 }, after: { packetsIn: 2 } }] });
 });
 
 describe("the direction of packets", () => {

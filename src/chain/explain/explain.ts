@@ -23,14 +23,19 @@ import type {
   SelectorAnswer,
   SkippedPacket,
 } from "./explanation.ts";
-import { ChainMachine, type Passage } from "./machine.ts";
+import { ChainMachine, ownInterface, type Contents, type Passage } from "./machine.ts";
 import { StateWatcher } from "./state-changes.ts";
 
 export interface ExplainOptions {
   /** Addresses of the host whose chain it is. */
   readonly local?: readonly IpPrefix[];
-  /** Contents that state maps start with, by the map's key; empty unless given. */
-  readonly state?: ReadonlyMap<string, readonly (readonly [key: Uint8Array, value: Uint8Array])[]>;
+  /** What the chain's maps start with, by their keys; without, state is empty and parameters are those of the chain. */
+  readonly contents?: ReadonlyMap<string, Contents>;
+  /**
+   * When the chain's clock was zero, in nanoseconds since 1970, for state that holds times; without, the chain's clock starts
+   * at one second with the first packet.
+   */
+  readonly clockZeroNs?: bigint;
 }
 
 /** Between packets whose capture has no times. */
@@ -45,29 +50,46 @@ export class Explainer {
   readonly #directions: DirectionFinder;
   readonly #watchers: readonly StateWatcher[];
   readonly #selectors: readonly Pick<SelectorAnswer, "name" | "params">[];
+  /** Names by numbers. */
+  readonly #interfaces: ReadonlyMap<number, string>;
   #count = 0;
   #timeNs = startNs;
   /** What the chain's clock is behind the capture's. */
   #behindNs: bigint | undefined;
 
   /** @throws CompileError, ChainError */
-  constructor(chain: PolicyChain | ChainPlan, { local = [], state }: ExplainOptions = {}) {
-    this.plan = chain instanceof PolicyChain ? planOf(chain) : chain;
-    this.#machine = new ChainMachine(this.plan);
+  constructor(chain: PolicyChain | ChainPlan, { local = [], contents, clockZeroNs }: ExplainOptions = {}) {
+    const interfaces = new Map<number, string>();
+    this.plan = chain instanceof PolicyChain ? planOf(chain, interfaces) : chain;
+    this.#interfaces = interfaces;
+    this.#machine = new ChainMachine(this.plan, contents);
     this.#directions = new DirectionFinder(local);
-    for (const [name, entries] of state ?? [])
-      for (const [key, value] of entries) this.#machine.maps.get(name)?.update(key, value);
+    this.#behindNs = clockZeroNs;
+    this.#selectors = selectorsIn(this.plan.selector);
     // What lasts for one packet is in no map, and nothing of it is left to tell.
     this.#watchers = this.plan.compiled.layout.state.flatMap((slot) => {
       const map = this.#machine.maps.get(slot.map);
-      return map ? [new StateWatcher(slot, map)] : [];
+      const owners = slot.owners.map(({ kind, index }) => this.#policyName(kind, index));
+      return map ? [new StateWatcher(slot, map, [...new Set(owners)])] : [];
     });
-    this.#selectors = selectorsIn(this.plan.selector);
+  }
+
+  #policyName(kind: "selector" | "actor", index: number): string {
+    return (kind === "actor" ? this.plan.actors : this.#selectors)[index].name;
+  }
+
+  #interfaceName(index: number): string {
+    return this.#interfaces.get(index) ?? `number ${index}`;
   }
 
   /** Whether the chain has programs on packets at all; socket actors alone have none. */
   get seesPackets(): boolean {
     return this.#machine.directions.length > 0;
+  }
+
+  /** What a map of the chain holds now. */
+  contents(map: string): Contents {
+    return [...(this.#machine.maps.get(map)?.entries() ?? [])];
   }
 
   /** @throws VmError when the program does what the kernel would not let it do */
@@ -110,7 +132,7 @@ export class Explainer {
     };
   }
 
-  #read(frame: Uint8Array, { hook, result, counted, context }: Passage) {
+  #read(frame: Uint8Array, { hook, result, counted, context, events }: Passage) {
     const { selector, actors, compiled } = this.plan;
     const counters = arrangeCounters([counted], compiled.layout, selector, actors);
     return {
@@ -126,10 +148,15 @@ export class Explainer {
         const onPackets = actors[i].on !== "socket";
         return { name, did: didWhat({ seen, acted, reasons, onPackets }), reasons };
       }),
+      events: events.map(({ policy, name, fields }) => ({
+        policy: this.#policyName(policy.kind, policy.index),
+        name,
+        fields,
+      })),
       state: this.#watchers.flatMap((watcher) => watcher.changes()),
-      ...verdictOf(hook, result),
+      ...this.#verdict(hook, result),
       copies: result.clones.map(({ ifindex, packet }) => ({
-        interfaceIndex: ifindex,
+        ...(ifindex !== ownInterface && { interface: this.#interfaceName(ifindex) }),
         changes: packetChanges(frame, packet),
       })),
       context: Object.fromEntries(Object.entries(context).map(([field, value]) => [field, Number(value)])),
@@ -137,13 +164,30 @@ export class Explainer {
       changes: packetChanges(frame, result.packet),
     } as const;
   }
+
+  #verdict(hook: PacketHook, { returnValue, redirect }: PacketResult) {
+    const { proceed, drop } = hooks[hook];
+    if (returnValue === proceed) return { verdict: "pass" } as const;
+    if (returnValue === drop) return { verdict: "drop" } as const;
+    // Back by the way it came: XDP_TX, or a redirection to the packet's own interface.
+    if (!redirect || redirect.ifindex === ownInterface) return { verdict: "answer" } as const;
+    return { verdict: "redirect", redirectedTo: this.#interfaceName(redirect.ifindex) } as const;
+  }
 }
 
 const longestXdp = 3520;
 
-/** Explaining needs no interface: the programs are the same for all. */
-function planOf(chain: PolicyChain): ChainPlan {
-  return (chain.options.interfaces?.length ? chain : chain.with({ interfaces: ["any"] })).plan();
+/** From here on numbers are given to interfaces that are only named. */
+const firstInterface = 1001;
+
+/** Explaining needs no interface: the programs are the same for all. `interfaces` gets those of the chain's parameters. */
+function planOf(chain: PolicyChain, interfaces: Map<number, string>): ChainPlan {
+  return (chain.options.interfaces?.length ? chain : chain.with({ interfaces: ["any"] })).plan((name) => {
+    const known = [...interfaces].find(([, other]) => other === name)?.[0];
+    const index = known ?? firstInterface + interfaces.size;
+    interfaces.set(index, name);
+    return index;
+  });
 }
 
 /** The frame as long as it was on the wire. */
@@ -176,14 +220,6 @@ function didWhat(counted: {
   if (counted.seen === 0) return "not asked";
   if (counted.reasons.length > 0) return "could not";
   return counted.acted > 0 ? "acted" : "idle";
-}
-
-function verdictOf(hook: PacketHook, { returnValue, redirect }: PacketResult) {
-  const { proceed, drop } = hooks[hook];
-  if (returnValue === proceed) return { verdict: "pass" } as const;
-  if (returnValue === drop) return { verdict: "drop" } as const;
-  if (redirect) return { verdict: "redirect", redirectedTo: redirect.ifindex } as const;
-  throw new Error(`Cannot explain the packet: the program on ${hooks[hook].title} returned ${returnValue}`);
 }
 
 /**

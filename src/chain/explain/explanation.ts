@@ -41,8 +41,17 @@ export interface ActorDeed {
   readonly reasons: readonly string[];
 }
 
+export interface EmittedEvent {
+  readonly policy: string;
+  readonly name: string;
+  /** Fields of 64 bits are bigints. */
+  readonly fields: Readonly<Record<string, number | bigint>>;
+}
+
+/** A copy that leaves on its own. */
 export interface PacketCopy {
-  readonly interfaceIndex: number;
+  /** Where to; absent where it takes the packet's own way, ahead of it. */
+  readonly interface?: string;
   readonly changes: readonly PacketChange[];
 }
 
@@ -71,11 +80,14 @@ export interface ExplainedPacket extends Common {
   readonly matched: boolean;
   readonly selectors: readonly SelectorAnswer[];
   readonly actors: readonly ActorDeed[];
+  /** What policies told user space. */
+  readonly events: readonly EmittedEvent[];
   /** What policies remembered of this packet. */
   readonly state: readonly StateChange[];
-  readonly verdict: "pass" | "drop" | "redirect";
-  /** Where a redirected packet goes: the index of an interface. */
-  readonly redirectedTo?: number;
+  /** `answer`: instead of passing, it goes back to its sender. */
+  readonly verdict: "pass" | "drop" | "redirect" | "answer";
+  /** Where a redirected packet goes: an interface, by name where its parameter gave one, else by number. */
+  readonly redirectedTo?: string;
   readonly copies: readonly PacketCopy[];
   /** Fields of the socket buffer that the chain set, `mark` and `priority`. */
   readonly context: Readonly<Record<string, number>>;

@@ -3,6 +3,7 @@ export type { Directed, Direction, DirectionSource } from "./direction.ts";
 export { explain, Explainer, type ExplainOptions } from "./explain.ts";
 export type {
   ActorDeed,
+  EmittedEvent,
   ExplainedPacket,
   Explanation,
   PacketCopy,
@@ -11,4 +12,5 @@ export type {
   SelectorAnswer,
   SkippedPacket,
 } from "./explanation.ts";
+export { runningState } from "./running-state.ts";
 export type { StateChange } from "./state-changes.ts";

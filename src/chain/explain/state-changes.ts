@@ -5,10 +5,10 @@ import { formatIpAddress, toHex } from "../../wire/index.ts";
 import { readFields } from "../state.ts";
 
 export interface StateChange {
+  /** The policies that keep it. */
+  readonly policies: readonly string[];
   /** As its policy calls it. */
   readonly state: string;
-  /** The map it is in, by its name among the chain's. */
-  readonly map: string;
   /** Whose record: a flow's ends, a number; absent for a shared record. */
   readonly key?: string;
   /** Absent where the record is new, or gone. */
@@ -36,11 +36,14 @@ function describeKey(key: Uint8Array): string {
 /** Compares the records of one state with what they were when it was last asked. */
 export class StateWatcher {
   readonly slot: StateSlot;
+  readonly #policies: readonly string[];
   readonly #map: VmMap;
   #known: Snapshot;
 
-  constructor(slot: StateSlot, map: VmMap) {
+  /** `policies` are the names of those that keep the state. */
+  constructor(slot: StateSlot, map: VmMap, policies: readonly string[]) {
     this.slot = slot;
+    this.#policies = policies;
     this.#map = map;
     this.#known = this.#snapshot();
   }
@@ -56,12 +59,12 @@ export class StateWatcher {
     return [...new Set([...before.keys(), ...after.keys()])].flatMap((id) => {
       const [was, is] = [before.get(id), after.get(id)];
       if (was && is && was[1].every((byte, i) => byte === is[1][i])) return [];
-      const { name, map } = this.slot;
+      const { name, kind } = this.slot;
       return [
         {
+          policies: this.#policies,
           state: name,
-          map,
-          ...(this.slot.kind === "shared" ? {} : { key: describeKey((is ?? was)![0]) }),
+          ...(kind === "shared" || kind === "perCpu" ? {} : { key: describeKey((is ?? was)![0]) }),
           ...(was && { before: readFields(was[1], this.slot) }),
           ...(is && { after: readFields(is[1], this.slot) }),
         },

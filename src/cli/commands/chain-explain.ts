@@ -3,7 +3,9 @@ import { readFileSync } from "node:fs";
 import { InvalidArgumentError, type Command } from "commander";
 import { FileError } from "../../chain/errors.ts";
 import type { Explainer, Explanation, PacketToExplain } from "../../chain/explain/index.ts";
+import { capturePackets, type SeenPacket } from "../../linux/capture.ts";
 import {
+  LinkType,
   parseIpPrefix,
   readCapture,
   toFrame,
@@ -12,17 +14,28 @@ import {
   type Capture,
   type IpPrefix,
 } from "../../wire/index.ts";
+import { undoAtExit } from "../cleanup.ts";
 import { CommandError, UsageError } from "../errors.ts";
 import { explanationLines } from "../explain-text.ts";
 import { matchesFlow, parseFlow, type Endpoint } from "../flow-filter.ts";
-import { print, printJson, withProgress } from "../output.ts";
+import { print, printJson, printJsonLine, withProgress } from "../output.ts";
 
 interface Flags {
   readonly chain?: string;
+  readonly interface?: string;
+  readonly netns?: string;
+  readonly count?: number;
+  readonly withState?: true;
   readonly local?: readonly IpPrefix[];
   readonly flow?: readonly Endpoint[];
   readonly onlyMatched?: true;
   readonly json?: true;
+}
+
+function readCount(value: string): number {
+  const count = Number(value);
+  if (!(Number.isInteger(count) && count > 0)) throw new InvalidArgumentError("Give a number from 1 on.");
+  return count;
 }
 
 function collectLocal(value: string, previous: readonly IpPrefix[] = []): IpPrefix[] {
@@ -46,11 +59,16 @@ export function addExplain(chain: Command): void {
     .summary("show packet by packet what a chain would do")
     .description(
       "Runs the chain's eBPF programs on captured packets, without the kernel: which selectors matched, what each actor did\n" +
-        "or why it could not, how the packet changed. State starts empty and follows the capture's clock. Needs no rights.",
+        "or why it could not, how the packet changed. State starts empty and follows the capture's clock. A file needs no rights.\n" +
+        "On an interface, packets that arrive are seen before tc's chains have changed them, those that leave afterwards.",
     )
-    .argument("<capture>", "a pcapng or pcap file")
-    .argument("[chain]", "a .ts, .js or .mjs file that exports a chain")
-    .option("--chain <file>", "the same")
+    .usage("[options] CAPTURE CHAIN | --interface NAME CHAIN")
+    .argument("[files...]", "a pcapng or pcap file, and a .ts, .js or .mjs file that exports a chain")
+    .option("--chain <file>", "the chain's file, too")
+    .option("-i, --interface <name>", "packets of this interface as they pass, instead of a capture's")
+    .option("--netns <namespace>", "with --interface: its network namespace, by name or path")
+    .option("--count <number>", "end after so many that are shown", readCount)
+    .option("--with-state", "start with state, parameters and members of the running chain of the same name")
     .option(
       "--local <address>",
       "an address or prefix of the host whose chain it is; repeat it (default: what the capture says, else guessed)",
@@ -58,7 +76,10 @@ export function addExplain(chain: Command): void {
     )
     .option("--flow <ends>", "show only packets with this end, or between these two: 10.0.0.1:80,10.0.0.2", readFlow)
     .option("--only-matched", "show only packets that the selectors matched")
-    .option("--json", "print [{ number, packet, selectors, actors, changes, verdict, ... }]")
+    .option(
+      "--json",
+      "print [{ number, packet, selectors, actors, changes, verdict, ... }]; of an interface one a line",
+    )
     .addHelpText(
       "after",
       `
@@ -66,27 +87,70 @@ Examples:
   tcpdump -i any -w trace.pcap tcp
   emptcp chain explain trace.pcap limit.ts
   emptcp chain explain trace.pcap limit.ts --local 10.0.0.2 --flow :443 --only-matched
+  sudo emptcp chain explain -i wlan0 limit.ts --count 20 --with-state
   emptcp chain explain trace.pcap limit.ts --json | jq '.[] | select(.verdict == "drop") | .number'`,
     )
     .action(explainCommand);
 }
 
-async function explainCommand(file: string, given: string | undefined, flags: Flags): Promise<void> {
-  const chainFile = given ?? flags.chain;
-  if (chainFile === undefined || (given !== undefined && flags.chain !== undefined))
-    throw new UsageError(
-      "Cannot explain packets: give one chain, for example emptcp chain explain trace.pcap limit.ts",
-    );
-  const capture = openCapture(file);
-  const explainer = await withProgress("compiling …", async () => {
-    const { Explainer, loadChainFile } = await import("../../chain/index.ts");
-    return new Explainer(await loadChainFile(chainFile), { ...(flags.local && { local: flags.local }) });
-  });
+async function explainCommand(files: readonly string[], flags: Flags): Promise<void> {
+  const { capture: file, chain: chainFile } = readFiles(files, flags);
+  const capture = file === undefined ? undefined : openCapture(file);
+  const explainer = await withProgress("compiling …", async () => await makeExplainer(chainFile, flags));
   if (!explainer.seesPackets)
     throw new CommandError(`Cannot explain packets with ${chainFile}: its actors act on sockets, not on packets`);
-  const explained = explanations(explainer, capture, flags);
-  if (flags.json) return printJson([...explained].map(forJson));
-  printAll(explained, capture);
+  const output = new Output(flags);
+  if (capture) {
+    for (const packet of packetsOf(capture)) if (!output.tell(explainer.explain(packet))) break;
+  } else await explainLive(flags.interface!, explainer, output, flags);
+  output.end();
+}
+
+function readFiles(files: readonly string[], { chain, interface: live, netns }: Flags) {
+  if (netns !== undefined && live === undefined)
+    throw new UsageError("Cannot use --netns without --interface: a capture is a file");
+  const all = chain === undefined ? files : [...files, chain];
+  if (all.length !== (live === undefined ? 2 : 1))
+    throw new UsageError(
+      live === undefined
+        ? "Cannot explain packets: give a capture and one chain, for example emptcp chain explain trace.pcap limit.ts"
+        : "Cannot explain packets: with --interface give one chain and no capture",
+    );
+  return { ...(live === undefined && { capture: all[0] }), chain: all[all.length - 1] };
+}
+
+async function makeExplainer(file: string, { local, withState }: Flags): Promise<Explainer> {
+  const { Explainer, loadChainFile, runningState } = await import("../../chain/index.ts");
+  const options = local && { local };
+  const explainer = new Explainer(await loadChainFile(file), options);
+  return withState ? new Explainer(explainer.plan, { ...options, ...runningState(explainer.plan) }) : explainer;
+}
+
+/** Until Ctrl-C, or until as many were shown as were asked for. */
+async function explainLive(name: string, explainer: Explainer, output: Output, { netns }: Flags): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const stop = capturePackets({ interface: name, ...(netns !== undefined && { netns }) }, (seen) => {
+      try {
+        const one = explainer.explain(frameOf(seen));
+        // Whatever else passes is of no interest to any chain.
+        if (one.packet && !output.tell(one)) end();
+      } catch (error) {
+        stopped();
+        reject(error);
+      }
+    });
+    const stopped = undoAtExit(stop);
+    const end = () => {
+      stopped();
+      resolve();
+    };
+  });
+}
+
+function frameOf({ bytes, link, direction, timestampNs, originalLength }: SeenPacket): PacketToExplain {
+  const interfaces = [{ linkType: link === "ethernet" ? LinkType.ethernet : LinkType.rawIp, snapLength: 0 }];
+  const packet = { interface: 0, bytes, originalLength, direction };
+  return { ...toFrame(packet, { interfaces, packets: [packet] }), timestampNs };
 }
 
 function openCapture(file: string): Capture {
@@ -108,31 +172,49 @@ function packetsOf(capture: Capture): PacketToExplain[] {
   });
 }
 
-/** Every packet goes through, since later ones depend on it; those that were not asked for are left out afterwards. */
-function* explanations(explainer: Explainer, capture: Capture, flags: Flags): Generator<Explanation> {
-  for (const packet of packetsOf(capture)) {
-    const one = explainer.explain(packet);
-    if (flags.flow && !(one.packet && matchesFlow(one.packet, flags.flow))) continue;
-    if (flags.onlyMatched && !(one.kind === "explained" && one.matched)) continue;
-    yield one;
-  }
-}
+/** What is shown of all packets that go through. */
+class Output {
+  readonly #flags: Flags;
+  readonly #values: unknown[] = [];
+  readonly #counts = { seen: 0, shown: 0, matched: 0, guessed: 0 };
+  #startNs: bigint | undefined;
 
-function printAll(explained: Iterable<Explanation>, { packets }: Capture): void {
-  const start = packets.find(({ timestampNs }) => timestampNs !== undefined)?.timestampNs;
-  const counts = { shown: 0, matched: 0, guessed: 0 };
-  for (const one of explained) {
-    counts.shown++;
-    if (one.kind === "explained" && one.matched) counts.matched++;
-    if (one.direction?.source === "guessed") counts.guessed++;
-    print(`${explanationLines(one, start).join("\n")}\n`);
+  constructor(flags: Flags) {
+    this.#flags = flags;
   }
-  print(`${packets.length} packets in the capture, ${counts.shown} shown, ${counts.matched} of them matched`);
-  if (counts.guessed > 0)
-    print(
-      "The capture does not say which packets came in and which went out: whoever opened a connection is taken for this\n" +
-        "host. --local ADDRESS says which host it is.",
-    );
+
+  /** Whether more may be shown. */
+  tell(one: Explanation): boolean {
+    const { flow, onlyMatched, json, count = Infinity } = this.#flags;
+    const counts = this.#counts;
+    counts.seen++;
+    this.#startNs ??= one.timestampNs;
+    const matched = one.kind === "explained" && one.matched;
+    const wanted = (!flow || (one.packet && matchesFlow(one.packet, flow))) && (!onlyMatched || matched);
+    if (!wanted) return true;
+    counts.shown++;
+    if (matched) counts.matched++;
+    if (one.direction?.source === "guessed") counts.guessed++;
+    if (!json) print(`${explanationLines(one, this.#startNs).join("\n")}\n`);
+    // What comes from an interface has no end that could be waited for.
+    else if (this.#flags.interface === undefined) this.#values.push(forJson(one));
+    else printJsonLine(forJson(one));
+    return counts.shown < count;
+  }
+
+  end(): void {
+    const { seen, shown, matched, guessed } = this.#counts;
+    if (this.#flags.json) {
+      if (this.#flags.interface === undefined) printJson(this.#values);
+      return;
+    }
+    print(`${seen} packets seen, ${shown} shown, ${matched} of them matched`);
+    if (guessed > 0)
+      print(
+        "The capture does not say which packets came in and which went out: whoever opened a connection is taken for this\n" +
+          "host. --local ADDRESS says which host it is.",
+      );
+  }
 }
 
 function forJson(one: Explanation) {
