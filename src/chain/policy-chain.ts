@@ -168,6 +168,7 @@ export class PolicyChain {
     return {
       name: this.name,
       selector: selectorTree(enabledPart(this.selectors.expression)),
+      idle: this.selectors.entries.filter(({ set, disabled }) => set && disabled).map(selectorUse),
       actors: actors.map(({ policy, entry }): PolicyUse => ({
         policy,
         file: policyFile(policy),

@@ -21,7 +21,7 @@ export type FieldLayout = IntegerName | { readonly bytes: number };
 /**
  * What the kernel knows of a running connection of this host: its smoothed round-trip time in µs, the shift its peer's
  * window field has, 1 for "there is such a connection", and the tokens by which this host and its peer know an MPTCP
- * connection (0 for plain TCP).
+ * connection: 0 for plain TCP, and the peer's also for a connection's first subflow, of which the kernel does not tell it.
  */
 export type KernelFact = "rttUs" | "windowScale" | "present" | "tokenLocal" | "tokenRemote";
 /** A record as the policy sees it. `record.field += n` is atomic in fields of 4 and 8 bytes; other writes are plain. */
