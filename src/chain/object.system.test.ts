@@ -8,7 +8,10 @@ import { windowCap } from "../bench/policies.ts";
 import { canTestRun, capturedFrames, generatedFrames } from "../compiler/testing/frames.ts";
 import { countersMap, parametersMap, type Hook } from "../compiler/index.ts";
 import { ensureBpffs, loadCollection, openMap, openProgram, testRun, type KernelProgram } from "../linux/index.ts";
+import { actor, claim, claimable, emit, event, offer, perCpu, shared, table, u16, u32, u64 } from "../policy/index.ts";
 import { ActorChain, PolicyChain, SelectorChain, writeObject, type ChainOptions } from "./index.ts";
+
+const left = event("left", { window: u16 });
 
 const selectors = {
   one: () => new SelectorChain().select("src", { prefix: "10.0.0.0/23" }),
@@ -19,6 +22,26 @@ const selectors = {
       .exclude("packet_type", { type: "rst" })
       .exclude("ip_pair", { local: "10.0.0.1", remote: "10.0.0.2" }),
 };
+/** State and events as every kind of map. */
+const keeper = actor({
+  name: "keeper",
+  state: {
+    job: claimable(shared({ rounds: u32 })),
+    jobs: claimable(table(u16, { rounds: u32 }, 50)),
+    total: shared({ packets: u64 }),
+    each: perCpu({ packets: u64 }),
+  },
+  run({ tcp, flow }, _, { job, jobs, total, each }) {
+    total.packets += 1;
+    each.packets += 1;
+    if (tcp.syn) offer(job);
+    if (claim(job)) tcp.window = u16(total.packets);
+    const own = jobs.getOrCreate(tcp.sourcePort);
+    if (own && claim(own)) own.rounds += 1;
+    if (tcp.fin) emit(left, flow, { window: tcp.window });
+  },
+});
+
 const chains: Readonly<Record<string, [SelectorChain, ActorChain]>> = {
   "1 selector + 1 actor": [selectors.one(), new ActorChain().add("blk_subflow")],
   "1 selector + 3 actors": [
@@ -33,6 +56,7 @@ const chains: Readonly<Record<string, [SelectorChain, ActorChain]>> = {
       .add("record")
       .add(windowCap, { window: 20_000, flip: 2 }),
   ],
+  "1 selector + an actor with all kinds of state": [selectors.one(), new ActorChain().add(keeper)],
 };
 const places: Readonly<Record<string, ChainOptions>> = { xdp: { hook: "xdp" }, tc: { hook: "tcx", direction: "both" } };
 const cases = Object.entries(chains).flatMap(([name, [select, act]]) =>

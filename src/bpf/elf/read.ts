@@ -179,7 +179,8 @@ const isData = ({ name, size, flags }: ElfSection): boolean =>
 
 function readMaps({ sections, symbols }: ElfContainer, btf: Btf | undefined): Record<string, MapSpec> {
   const maps: Record<string, MapSpec> = {};
-  for (const section of sections) if (isData(section)) maps[section.name] = dataMap(section);
+  for (const section of sections)
+    if (isData(section)) maps[section.name] = { ...dataMap(section), ...lockInSection(btf, section.name) };
   for (const symbol of symbols) {
     const section = sections[symbol.section];
     if (!section || !isMaps(section.name) || symbol.name === "") continue;
@@ -256,4 +257,17 @@ function lockIn(btf: Btf, value: number | undefined): Pick<MapSpec, "spinLockAt"
   const lock =
     type?.kind === "struct" ? type.members.find((member) => btf.nameOf(member.type) === "bpf_spin_lock") : undefined;
   return lock ? { spinLockAt: lock.bitOffset / 8 } : {};
+}
+
+/** The same among the variables of a section; only where their places are told, as clang leaves that to linkers. */
+function lockInSection(btf: Btf | undefined, name: string): Pick<MapSpec, "spinLockAt"> {
+  const id = btf?.find("dataSection", name);
+  const section = btf && id !== undefined ? btf.type(id) : undefined;
+  if (!btf || section?.kind !== "dataSection" || section.size === 0) return {};
+  for (const { type, offset } of section.variables) {
+    const variable = btf.type(type);
+    const lock = variable.kind === "variable" ? lockIn(btf, variable.type) : {};
+    if (lock.spinLockAt !== undefined) return { spinLockAt: offset + lock.spinLockAt };
+  }
+  return {};
 }

@@ -29,7 +29,7 @@ describe("writeElf()", () => {
   test("writes what readElf() reads: programs of one section, maps, values that programs address", () => {
     const object = {
       programs: { ingress: program(code), egress: program([asm.alu64.mov.imm(3, 1), ...code]) },
-      maps: { ring, locked, params: { ...words, contents: [initial] } },
+      maps: { ring, locked, params: { ...words, spinLockAt: 4, contents: [initial] } },
     };
     const { programs, maps, license } = readElf(writeElf(object));
     expect(programs).toEqual([
@@ -40,7 +40,7 @@ describe("writeElf()", () => {
       flows,
       ring,
       locked,
-      ".data.params": { ...words, name: "data.params", contents: [initial] },
+      ".data.params": { ...words, name: "data.params", spinLockAt: 4, contents: [initial] },
     });
     expect(license).toBe("GPL");
   });
