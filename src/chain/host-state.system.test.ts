@@ -41,6 +41,8 @@ const count = actor({
 const look = actor({ name: "look", state: { seen: hostWide(name, shared({ packets: u64 })) }, run() {} });
 const other = actor({ name: "other", state: { seen: hostWide(name, shared({ packets: u32 })) }, run() {} });
 
+const seenBy = (chain: RunningChain): number => chain.shared("look", "seen")["packets"];
+
 function submit(title: string, policy: Actor): RunningChain {
   const options = { name: prefix + title, netns, interfaces: ["lo"] };
   return new PolicyChain(new SelectorChain(), new ActorChain().add(policy), options).submit();
@@ -73,7 +75,6 @@ describe("hostWide()", () => {
     const { packets } = first.shared("count", "seen");
     expect(packets).toBeGreaterThan(3);
     // The last ones may still be on their way.
-    const seenBy = (chain: RunningChain): number => chain.shared("look", "seen")["packets"];
     expect(seenBy(second)).toBeGreaterThanOrEqual(packets);
     first.remove();
     expect(isShared()).toBe(true);
