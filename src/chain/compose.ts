@@ -214,7 +214,7 @@ export class ActorChain {
   }
 
   /** Gives an actor other parameters; those not named stay. @throws ParameterError */
-  set(place: Place, inputs: InputRecord): this {
+  set(place: Place, inputs: Readonly<Record<string, Input | MemberParameter | undefined>>): this {
     return this.#change(place, ({ policy, disabled, origin, per, fromMember, inputs: before }) => {
       const kept = Object.entries(fromMember).filter(([name]) => !(name in inputs));
       const all = { ...(per && { per }), ...before, ...Object.fromEntries(kept), ...inputs };

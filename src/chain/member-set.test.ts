@@ -120,9 +120,23 @@ describe("a chain with a set", () => {
   it.each<[string, SelectorChain, RegExp]>([
     ["OR", new SelectorChain().select(set).or("port", { port: 80 }), /behind OR or NOT/],
     ["NOT", new SelectorChain().exclude(set), /behind OR or NOT/],
-    ["another chain", new SelectorChain().select(phones()), /not among the chain's selectors/],
+    ["another chain", new SelectorChain().select("src", { prefix: "10.0.0.1" }), /not among the chain's selectors/],
+    ["disabled", new SelectorChain().select(set).disable(1), /it is disabled/],
+    [
+      "another of its name",
+      new SelectorChain().select(new MemberSet("src", { name: "phones", params: { rate: u16 } })),
+      /another one of that name/,
+    ],
   ])("refuses members of a set that may not have matched: %s", (_, selectors, message) => {
     expect(() => chain(selectors, limited(set))).toThrow(message);
+  });
+
+  it("keeps the set of a disabled selector for an actor that is disabled too, but compiles neither", () => {
+    const disabled = chain(new SelectorChain().select(set).disable(1), limited(set).disable(1).add("record"));
+    const { maps, programs, layout } = disabled.compile();
+    expect(layout.sets).toMatchObject([{ name: "phones", place: -1 }]);
+    expect(Object.keys(maps)).toContain("set_phones");
+    for (const program of Object.values(programs)) expect(Object.keys(program.maps)).not.toContain("set_phones");
   });
 
   it("refuses two sets of one name", () => {

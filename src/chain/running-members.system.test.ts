@@ -119,6 +119,31 @@ describe("members of a running chain", () => {
     expect(() => openChain(name).set("rate_limit", { rate: "1mbit" })).toThrow(/members of phones/);
   });
 
+  test("stay when the chain changes, also while their selector is disabled", async () => {
+    submit(phones());
+    members().add([member(3)]);
+    await openChain(name).edit(({ actors }) => actors.add("record"));
+    expect(shown()).toHaveLength(3);
+    await openChain(name).edit(({ selectors, actors }) => {
+      actors.disable("rate_limit");
+      selectors.disable("src");
+    });
+    members().remove([{ prefix: "10.0.0.1" }]);
+    await openChain(name).edit(({ selectors, actors }) => {
+      selectors.enable("src");
+      actors.enable("rate_limit");
+    });
+    expect(shown()).toEqual(["10.0.0.2 5mbit", "10.0.0.3 5mbit"]);
+    const others = new MemberSet("src", { name: "others", params: { rate }, members: [member(9)] });
+    await openChain(name).edit(({ selectors, actors }) => {
+      selectors.select(others);
+      actors.set("rate_limit", { rate: others.param("rate") });
+    });
+    expect(openChain(name).members("others").list()).toEqual([member(9)]);
+    expect(openChain(name).params()[0]).toEqual({ rate: "others.rate" });
+    expect(shown()).toHaveLength(2);
+  });
+
   test("reach sockets that run when they come, change them, and let go of them when they go", async () => {
     const set = new MemberSet("subflow", { name: "phones", params: { rate } });
     const actors = new ActorChain().add("rate_limit", { rate: set.param("rate") });

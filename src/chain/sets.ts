@@ -2,36 +2,21 @@
 import type { MemberUse, PolicyUse } from "../compiler/index.ts";
 import { completeInputs, ParameterError, readConstant, type InputRecord } from "./inputs.ts";
 import type { ActorEntry } from "./compose.ts";
-import type { Expression } from "./expression.ts";
-import type { MemberSet } from "./member-set.ts";
+import { enabledPart, selectorEntries, type Expression } from "./expression.ts";
+import type { MemberParameter, MemberSet } from "./member-set.ts";
 import { encodeMembers } from "./members.ts";
 import { policyFile } from "./sources.ts";
 import type { Selector } from "../policy/index.ts";
 
-type Leaf = Expression & { readonly op: "policy" };
-
-function leaves(expression: Expression): Leaf[] {
-  switch (expression.op) {
-    case "any":
-      return [];
-    case "policy":
-      return [expression];
-    case "not":
-      return leaves(expression.term);
-    default:
-      return expression.terms.flatMap(leaves);
-  }
-}
-
-/** The sets that have matched whenever the expression has. */
-function certain(expression: Expression): ReadonlySet<MemberSet> {
+/** The names of the sets that have matched whenever the expression has. */
+function certain(expression: Expression): ReadonlySet<string> {
   switch (expression.op) {
     case "policy":
-      return new Set(expression.set ? [expression.set] : []);
+      return new Set(expression.set ? [expression.set.name] : []);
     case "and":
       return new Set(expression.terms.flatMap((term) => [...certain(term)]));
     case "or": {
-      const [first = new Set<MemberSet>(), ...others] = expression.terms.map(certain);
+      const [first = new Set<string>(), ...others] = expression.terms.map(certain);
       return new Set([...first].filter((set) => others.every((other) => other.has(set))));
     }
     default:
@@ -44,29 +29,41 @@ function certain(expression: Expression): ReadonlySet<MemberSet> {
  * @throws ParameterError
  */
 export function checkSets(expression: Expression, actors: readonly ActorEntry[]): void {
-  const byName = new Map<string, MemberSet>();
-  for (const { set } of leaves(expression)) {
+  const sets = new Map<string, MemberSet>();
+  for (const { set } of selectorEntries(expression)) {
     if (!set) continue;
-    const other = byName.get(set.name);
-    if (other && other !== set)
+    if ((sets.get(set.name) ?? set) !== set)
       throw new ParameterError(
         `Cannot make a policy chain: two of its sets are called ${set.name}; name one differently`,
       );
-    byName.set(set.name, set);
+    sets.set(set.name, set);
   }
-  const matched = certain(expression);
-  for (const { policy, fromMember } of actors) {
-    for (const [name, { set, field }] of Object.entries(fromMember)) {
-      if (matched.has(set)) continue;
-      const why =
-        byName.get(set.name) === set
-          ? "may not have matched when the actors run: it stands behind OR or NOT"
-          : "is not among the chain's selectors";
+  const matched = certain(enabledPart(expression));
+  for (const { policy, fromMember, disabled } of actors) {
+    for (const [name, parameter] of Object.entries(fromMember)) {
+      const problem = problemWith(parameter, sets, matched, disabled ?? false);
+      if (problem === undefined) continue;
+      const { set, field } = parameter;
       throw new ParameterError(
-        `Cannot set ${policy.name}.${name} to ${set.name}.${field}: the set ${set.name} ${why}; narrow the selectors by it with select(…)`,
+        `Cannot set ${policy.name}.${name} to ${set.name}.${field}: the set ${set.name} ${problem}; narrow the selectors by it with select(…)`,
       );
     }
   }
+}
+
+function problemWith(
+  { set, field, type }: MemberParameter,
+  sets: ReadonlyMap<string, MemberSet>,
+  matched: ReadonlySet<string>,
+  disabled: boolean,
+): string | undefined {
+  const own = sets.get(set.name);
+  if (!own) return "is not among the chain's selectors";
+  const same = own.slot.params.find((param) => param.name === field)?.type;
+  if (JSON.stringify(same?.representation) !== JSON.stringify(type.representation))
+    return "among the chain's selectors is another one of that name";
+  if (disabled || matched.has(set.name)) return undefined;
+  return "may not have matched when the actors run: it is disabled, or stands behind OR or NOT";
 }
 
 /** A selector for the compiler: its parameters as constants, and its set with the members it starts with. */

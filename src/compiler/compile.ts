@@ -31,6 +31,8 @@ export interface ChainSource {
   readonly name: string;
   readonly selector: SelectorTree;
   readonly actors: readonly PolicyUse[];
+  /** Selectors with sets that are left out for now: their members stay. */
+  readonly idle?: readonly PolicyUse[];
   /** Places that counters have already, when this is a later version of a running chain. */
   readonly counters?: readonly CounterSlot[];
 }
@@ -82,11 +84,11 @@ export function compileChain(
     source.counters,
     mode === "linked",
   );
-  const layout = withSets(places, setsOf(uses), memberParametersOf(source.actors));
+  const layout = withSets(places, setsOf(uses, source.idle), memberParametersOf(source.actors));
   const parts = linkedParts(source);
   const maps: Record<string, MapSpec> = {
     ...mapsOf(layout),
-    ...setMaps(uses),
+    ...setMaps([...(source.idle ?? []), ...uses]),
     [injectionMap]: injectionMapSpec,
     ...(mode === "linked" && linkMaps(source, layout, targets)),
   };
@@ -139,9 +141,10 @@ function setMaps(uses: readonly PolicyUse[]): Record<string, MapSpec> {
 }
 
 /** The sets of a chain; one that several selectors name is one. */
-function setsOf(uses: readonly PolicyUse[]): PlacedSet[] {
+function setsOf(uses: readonly PolicyUse[], idle: readonly PolicyUse[] = []): PlacedSet[] {
   const sets = new Map<string, PlacedSet>();
   uses.forEach(({ set }, place) => set && !sets.has(set.name) && sets.set(set.name, { ...set, place }));
+  for (const { set } of idle) if (set && !sets.has(set.name)) sets.set(set.name, { ...set, place: -1 });
   return [...sets.values()];
 }
 

@@ -39,7 +39,7 @@ export type CounterSlot =
   /** Room for counters of later versions of the chain. */
   | { readonly kind: "unused" };
 
-/** A set, and the number of the first selector that looks in it. */
+/** A set, and the number of the first selector that looks in it; -1 when that is left out for now. */
 export type PlacedSet = SetSlot & { readonly place: number };
 
 /** An actor's parameter that comes from the member matched. */
