@@ -62,12 +62,20 @@ export class EventFeed {
     reader.drain();
   }
 
-  /** Reads all chains that emit events and have come since, leaves those that have gone, and tells what was lost. */
+  /**
+   * Leaves chains that have gone, goes on with those that were replaced, tells what was lost; and, with `takeNew`, reads all
+   * chains that emit events and have come since.
+   */
   refresh(takeNew: boolean): void {
     const names = chainNames();
-    for (const [name, source] of this.#sources) {
-      if (isSame(name, names, source)) this.#tellLost(source);
-      else this.#drop(name, source);
+    for (const [name, source] of [...this.#sources]) {
+      const now = names.includes(name) ? openChain(name).description : undefined;
+      if (now && versionOf(now) === versionOf(source.running.description)) {
+        this.#tellLost(source);
+        continue;
+      }
+      this.#drop(name, source);
+      if (now && now.layout.events.length > 0) this.add(name);
     }
     if (!takeNew) return;
     for (const name of names)
@@ -92,7 +100,7 @@ export class EventFeed {
   }
 }
 
-/** Not another chain that was given the same name. */
-function isSame(name: string, names: readonly string[], { running }: Source): boolean {
-  return names.includes(name) && openChain(name).description.submitted === running.description.submitted;
+/** Chains are replaced, and removed ones give others their name. */
+function versionOf({ submitted, generation }: RunningChain["description"]): string {
+  return `${submitted} ${generation}`;
 }

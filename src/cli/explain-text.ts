@@ -41,6 +41,7 @@ const answers = {
   matched: (text: string) => colours.green(text),
   "not matched": (text: string) => colours.yellow(text),
   "not asked": (text: string) => colours.dim(text),
+  disabled: (text: string) => colours.dim(text),
 } as const;
 
 const deeds = {
@@ -49,6 +50,7 @@ const deeds = {
   idle: (text: string) => text,
   "not asked": (text: string) => colours.dim(text),
   "not on packets": (text: string) => colours.dim(text),
+  disabled: (text: string) => colours.dim(text),
 } as const;
 
 function describeUse(name: string, params: Readonly<Record<string, string>>): string {

@@ -45,18 +45,7 @@ interface Told {
 
 /** Explains packets of the namespace's loopback interface; `connect` opens a connection on it. */
 async function explainLive(args: readonly string[], traffic: () => Promise<void>): Promise<Told[]> {
-  const child = spawn(process.execPath, [
-    built,
-    "chain",
-    "explain",
-    "-i",
-    "lo",
-    "--netns",
-    netns,
-    chain,
-    "--json",
-    ...args,
-  ]);
+  const child = spawn(process.execPath, [built, "chain", "explain", "-i", "lo", "--netns", netns, "--json", ...args]);
   children.push(child);
   let text = "";
   let errors = "";
@@ -94,7 +83,7 @@ async function open() {
 }
 
 test("emptcp chain explain --interface explains packets as they pass, both ways, and ends after as many as were asked for", async () => {
-  const told = await explainLive(["--count", "4"], async () => (await open()).close());
+  const told = await explainLive([chain, "--count", "4"], async () => (await open()).close());
   expect(told).toHaveLength(4);
   for (const { actors } of told) expect(actors).toMatchObject([{ name: "record", did: "acted" }]);
   expect(new Set(told.map(({ direction }) => `${direction.direction} ${direction.source}`))).toEqual(
@@ -102,12 +91,15 @@ test("emptcp chain explain --interface explains packets as they pass, both ways,
   );
 });
 
-test("emptcp chain explain --with-state goes on from what the running chain has recorded", async () => {
+test.each([
+  ["its file", () => chain],
+  ["its name", () => name],
+])("emptcp chain explain --with-state goes on from what the running chain has recorded, by %s", async (_, which) => {
   expect(emptcp(["chain", "apply", chain, "--netns", netns])).toMatchObject({ status: 0 });
   const connection = await open();
   connection.client.write("before");
   const flow = `127.0.0.1:${connection.port}`;
-  const [first] = await explainLive(["--with-state", "--count", "1", "--flow", flow], async () => {
+  const [first] = await explainLive([which(), "--with-state", "--count", "1", "--flow", flow], async () => {
     connection.client.write("more");
     await Promise.resolve();
   });

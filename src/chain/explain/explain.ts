@@ -12,7 +12,7 @@ import {
   type ParsedPacket,
 } from "../../wire/index.ts";
 import { arrangeCounters } from "../counters.ts";
-import { selectorsIn } from "../description.ts";
+import { selectorsIn, type ActorDescription } from "../description.ts";
 import { PolicyChain, type ChainPlan } from "../policy-chain.ts";
 import { DirectionFinder } from "./direction.ts";
 import type {
@@ -49,7 +49,7 @@ export class Explainer {
   readonly #machine: ChainMachine;
   readonly #directions: DirectionFinder;
   readonly #watchers: readonly StateWatcher[];
-  readonly #selectors: readonly Pick<SelectorAnswer, "name" | "params">[];
+  readonly #selectors: ReturnType<typeof selectorsIn>;
   /** Names by numbers. */
   readonly #interfaces: ReadonlyMap<number, string>;
   #count = 0;
@@ -139,14 +139,14 @@ export class Explainer {
       hook,
       matched: counters.matched > 0,
       selectors: counters.selectors.map(({ seen, matched }, i): SelectorAnswer => {
-        const answer = seen === 0 ? "not asked" : matched > 0 ? "matched" : "not matched";
-        const { name, params } = this.#selectors[i];
+        const { name, params, disabled } = this.#selectors[i];
+        const asked = matched > 0 ? "matched" : "not matched";
+        const answer = disabled ? "disabled" : seen === 0 ? "not asked" : asked;
         return { name, params, answer };
       }),
       actors: counters.actors.map(({ name, seen, acted, cannot }, i): ActorDeed => {
         const reasons = Object.keys(cannot).filter((reason) => cannot[reason] > 0);
-        const onPackets = actors[i].on !== "socket";
-        return { name, did: didWhat({ seen, acted, reasons, onPackets }), reasons };
+        return { name, did: didWhat(actors[i], { seen, acted, reasons }), reasons };
       }),
       events: events.map(({ policy, name, fields }) => ({
         policy: this.#policyName(policy.kind, policy.index),
@@ -210,13 +210,12 @@ function summarize({ ip, tcp, payload }: ParsedPacket & Required<Pick<ParsedPack
   };
 }
 
-function didWhat(counted: {
-  readonly seen: number;
-  readonly acted: number;
-  readonly reasons: readonly string[];
-  readonly onPackets: boolean;
-}): ActorDeed["did"] {
-  if (!counted.onPackets) return "not on packets";
+function didWhat(
+  { on, disabled }: ActorDescription,
+  counted: { readonly seen: number; readonly acted: number; readonly reasons: readonly string[] },
+): ActorDeed["did"] {
+  if (disabled) return "disabled";
+  if (on === "socket") return "not on packets";
   if (counted.seen === 0) return "not asked";
   if (counted.reasons.length > 0) return "could not";
   return counted.acted > 0 ? "acted" : "idle";

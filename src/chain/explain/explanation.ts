@@ -30,13 +30,13 @@ export interface SelectorAnswer {
   readonly name: string;
   readonly params: Readonly<Record<string, string>>;
   /** `not asked`: what came before it in the expression had decided. */
-  readonly answer: "matched" | "not matched" | "not asked";
+  readonly answer: "matched" | "not matched" | "not asked" | "disabled";
 }
 
 export interface ActorDeed {
   readonly name: string;
   /** `idle`: it ran and saw nothing to do; `not on packets`: it acts on sockets. */
-  readonly did: "acted" | "could not" | "idle" | "not asked" | "not on packets";
+  readonly did: "acted" | "could not" | "idle" | "not asked" | "not on packets" | "disabled";
   /** Why it could not, by its own words. */
   readonly reasons: readonly string[];
 }

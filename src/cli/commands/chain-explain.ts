@@ -63,8 +63,11 @@ export function addExplain(chain: Command): void {
         "On an interface, packets that arrive are seen before tc's chains have changed them, those that leave afterwards.",
     )
     .usage("[options] CAPTURE CHAIN | --interface NAME CHAIN")
-    .argument("[files...]", "a pcapng or pcap file, and a .ts, .js or .mjs file that exports a chain")
-    .option("--chain <file>", "the chain's file, too")
+    .argument(
+      "[inputs...]",
+      "a pcapng or pcap file; and a chain: a .ts, .js or .mjs file that exports one, or the name of one that runs",
+    )
+    .option("--chain <chain>", "the same chain, by an option")
     .option("-i, --interface <name>", "packets of this interface as they pass, instead of a capture's")
     .option("--netns <namespace>", "with --interface: its network namespace, by name or path")
     .option("--count <number>", "end after so many that are shown", readCount)
@@ -86,6 +89,7 @@ export function addExplain(chain: Command): void {
 Examples:
   tcpdump -i any -w trace.pcap tcp
   emptcp chain explain trace.pcap limit.ts
+  sudo emptcp chain explain trace.pcap phones --with-state
   emptcp chain explain trace.pcap limit.ts --local 10.0.0.2 --flow :443 --only-matched
   sudo emptcp chain explain -i wlan0 limit.ts --count 20 --with-state
   emptcp chain explain trace.pcap limit.ts --json | jq '.[] | select(.verdict == "drop") | .number'`,
@@ -119,10 +123,14 @@ function readFiles(files: readonly string[], { chain, interface: live, netns }: 
   return { ...(live === undefined && { capture: all[0] }), chain: all[all.length - 1] };
 }
 
-async function makeExplainer(file: string, { local, withState }: Flags): Promise<Explainer> {
-  const { Explainer, loadChainFile, runningState } = await import("../../chain/index.ts");
+/** A file, or the name of a running chain: its policies are compiled anew from the files that define them. */
+async function makeExplainer(chain: string, { local, withState }: Flags): Promise<Explainer> {
+  const { Explainer, loadChainFile, openChain, runningState } = await import("../../chain/index.ts");
+  const { rebuildChain } = await import("../../chain/rebuild.ts");
   const options = local && { local };
-  const explainer = new Explainer(await loadChainFile(file), options);
+  const isFile = /[./]/.test(chain);
+  const composed = isFile ? await loadChainFile(chain) : await rebuildChain(openChain(chain).description);
+  const explainer = new Explainer(composed, options);
   return withState ? new Explainer(explainer.plan, { ...options, ...runningState(explainer.plan) }) : explainer;
 }
 

@@ -18,10 +18,9 @@ export interface Collected {
 }
 
 function flowsOf(running: RunningChain): WatchedChain["flows"] {
-  const names = running.description.layout.state.filter(({ kind }) => kind === "flows").map(({ name }) => name);
-  if (names.length === 0) return undefined;
+  if (!running.description.layout.state.some(({ kind }) => kind === "flows")) return undefined;
   const flows = new Map<string, Record<string, number>>();
-  for (const record of names.flatMap((name) => running.flows(undefined, name))) {
+  for (const record of running.state().flatMap(({ flows: records = [] }) => records)) {
     const key = flowKey(
       { address: record.local, port: record.localPort },
       { address: record.remote, port: record.remotePort },
