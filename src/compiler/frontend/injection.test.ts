@@ -170,6 +170,11 @@ describe("packet.answer()", () => {
       expect.objectContaining({ kind: "mpPrio", addressId: 7 }),
     ]);
   });
+
+  it("gives the answer to this host, as if it had arrived, where packets leave", () => {
+    const { redirect } = vmOf("answer_priority", "tcx_egress").run(makeFrame({ options: usual }), "tcx_egress");
+    expect(redirect).toEqual({ ifindex: 1, flags: 1n });
+  });
 });
 
 describe("packet.redirect() and packet.mirror()", () => {

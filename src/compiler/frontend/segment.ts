@@ -213,7 +213,9 @@ export class Segment {
     this.#lowering.enter(exit);
     if (hook === "xdp") return builder.return(builder.const(xdpTransmit));
     builder.store(4, context, skbField.mark, builder.const(ownMark));
-    const back = [builder.zeroExtend(builder.load(4, context, skbField.ifindex)), builder.const(0, 64)];
+    // From where packets leave, back is into the stack, as if it had arrived.
+    const intoStack = builder.const(hooks[hook].direction === "egress" ? 1 : 0, 64);
+    const back = [builder.zeroExtend(builder.load(4, context, skbField.ifindex)), intoStack];
     builder.return(builder.truncate(builder.call(helpers.redirect.number, back, int64, "memory")));
   }
 
