@@ -2,10 +2,13 @@
 export { blkSubflow } from "./blk_subflow.ts";
 export { drop } from "./drop.ts";
 export { dst } from "./dst.ts";
+export { getConnect } from "./get_connect.ts";
+export { getSubflow } from "./get_subflow.ts";
 export { ipPair } from "./ip_pair.ts";
 export { macModify } from "./mac_modify.ts";
 export { mark } from "./mark.ts";
 export { mirror } from "./mirror.ts";
+export { mptcpConn } from "./mptcp_conn.ts";
 export { pace } from "./pace.ts";
 export { packetType } from "./packet_type.ts";
 export { port } from "./port.ts";
