@@ -79,9 +79,7 @@ class PolicyFinder {
   }
 
   async #find(kind: Policy["kind"], name: string, file: string): Promise<Policy> {
-    const found = policiesIn(await this.#import(kind, name, file)).find(
-      (one) => one.kind === kind && one.name === name,
-    );
+    const found = findPolicy(await this.#import(kind, name, file), kind, name);
     if (found) return found;
     throw new FileError(
       `Cannot change chain ${this.#chain}: ${file} does not define ${kind} ${name} any more; ` +
@@ -99,6 +97,15 @@ class PolicyFinder {
       );
     }
   }
+}
+
+/** A policy that a file exports, by itself or within a chain. @throws FileError when the file cannot be loaded */
+export async function findInFile(kind: Policy["kind"], name: string, file: string): Promise<Policy | undefined> {
+  return findPolicy(await importFile(file), kind, name);
+}
+
+function findPolicy(module: Readonly<Record<string, unknown>>, kind: Policy["kind"], name: string): Policy | undefined {
+  return policiesIn(module).find((one) => one.kind === kind && one.name === name);
 }
 
 /** The policies that a module exports, by themselves or within chains. */

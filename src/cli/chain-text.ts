@@ -15,7 +15,7 @@ export function describePlaces(
   const places: string[] = [];
   if (titles.length > 0) {
     // Every packet hook of a chain is attached to all of its interfaces.
-    const interfaces = on(titles[0][0]).map((one) => one.interface ?? "");
+    const interfaces = on(titles[0][0]).map((one) => `${one.interface ?? ""}${one.gone ? " (gone)" : ""}`);
     const hooks = titles.map(([, title]) => title).join(" and ");
     places.push(`${hooks.replace("and tc ", "and ")} of ${interfaces.join(", ")}`);
   }

@@ -2,7 +2,7 @@
 // Not through the indexes: they load the compiler, which takes longer than most commands.
 import { ChainError, FileError } from "../chain/errors.ts";
 import { ParameterError } from "../chain/inputs.ts";
-import { ChainExistsError, NoSuchChainError } from "../chain/store.ts";
+import { ChainBusyError, ChainExistsError, NoSuchChainError } from "../chain/store.ts";
 import { CompileError, formatDiagnostic } from "../compiler/frontend/diagnostics.ts";
 import { KernelError, MissingFeaturesError, NoSuchInterfaceError, VerifierError } from "../linux/index.ts";
 
@@ -22,6 +22,7 @@ const expected = [
   CommandError,
   FileError,
   ChainError,
+  ChainBusyError,
   ChainExistsError,
   NoSuchChainError,
   ParameterError,

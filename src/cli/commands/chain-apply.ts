@@ -3,6 +3,8 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { disassemble } from "../../bpf/index.ts";
 import { showSelector } from "../../chain/description.ts";
 import type { ChainOptions, PolicyChain } from "../../chain/index.ts";
+import { openChain, type RunningChain } from "../../chain/running.ts";
+import { chainDirectory } from "../../chain/store.ts";
 import { describePlaces } from "../chain-text.ts";
 import { print, printJson, withProgress } from "../output.ts";
 
@@ -13,6 +15,8 @@ interface Flags {
   readonly hook?: ChainOptions["hook"];
   readonly netns?: string;
   readonly cgroup?: string;
+  readonly priority?: number;
+  readonly replace?: true;
   readonly listing?: true;
   readonly json?: true;
 }
@@ -44,6 +48,8 @@ export function addApply(chain: Command): void {
     )
     .option("--netns <namespace>", "network namespace of the interfaces and sockets, by name or path")
     .option("--cgroup <path>", "for socket actors: whose sockets (default: everyone's)")
+    .option("--priority <number>", "among chains of one tc hook, lower ones run first (default: 0)", readPriority)
+    .option("--replace", "put it in the place of the chain of its name, in one step, while packets flow")
     .option("--listing", "print the eBPF program of each hook, and attach nothing")
     .option("--log-verifier", "when the kernel refuses the program, print its verifier's whole log")
     .option("--json", "print { name, selector, actors, attachments, ... }")
@@ -53,6 +59,7 @@ export function addApply(chain: Command): void {
 Examples:
   sudo emptcp chain apply limit.ts -i wlan0 -i wwan0
   sudo emptcp chain apply limit.ts --netns client --interface wifi,lte --name trial
+  sudo emptcp chain apply limit.ts -i wlan0 --replace
   emptcp chain apply limit.ts --listing        needs no rights`,
     )
     .action(apply);
@@ -66,9 +73,8 @@ async function apply(file: string, flags: Flags): Promise<void> {
   const chain = fromFile.with(optionsOf(flags));
   if (flags.listing) return list(chain, flags);
   const started = performance.now();
-  const { description } = await withProgress(
-    "compiling and attaching …",
-    async () => await Promise.resolve(chain.submit()),
+  const { description } = await withProgress("compiling and attaching …", async () =>
+    flags.replace ? await replace(chain) : chain.submit(),
   );
   const tookMs = Math.round(performance.now() - started);
   const { name, selector, actors, attachments, netns, submitted } = description;
@@ -80,7 +86,20 @@ async function apply(file: string, flags: Flags): Promise<void> {
   print(`\nemptcp chain show ${name} tells what it does, emptcp chain remove ${name} takes it off.`);
 }
 
-function optionsOf({ name, interface: interfaces, direction, hook, netns, cgroup }: Flags): ChainOptions {
+/** A chain that is not there yet is submitted, so that the same command serves the first time and later. */
+async function replace(chain: PolicyChain): Promise<RunningChain> {
+  if (!chainDirectory(chain.name)) return chain.submit();
+  const running = openChain(chain.name);
+  await running.replace(chain);
+  return running;
+}
+
+function readPriority(text: string): number {
+  if (/^-?\d{1,5}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Give an integer.");
+}
+
+function optionsOf({ name, interface: interfaces, direction, hook, netns, cgroup, priority }: Flags): ChainOptions {
   return {
     ...(name !== undefined && { name }),
     ...(interfaces !== undefined && { interfaces }),
@@ -88,6 +107,7 @@ function optionsOf({ name, interface: interfaces, direction, hook, netns, cgroup
     ...(hook !== undefined && { hook }),
     ...(netns !== undefined && { netns }),
     ...(cgroup !== undefined && { cgroup }),
+    ...(priority !== undefined && { priority }),
   };
 }
 

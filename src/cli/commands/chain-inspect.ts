@@ -14,7 +14,9 @@ export function addInspect(chain: Command): void {
   chain
     .command("list")
     .summary("list the attached chains")
-    .description("Lists all attached chains of this machine, whoever attached them.")
+    .description(
+      "Lists all attached chains of this machine, whoever attached them, in the order they run where they share a hook.",
+    )
     .option("--json", "print [{ name, selector, actors, attachments, seen, matched, ... }]")
     .addHelpText("after", "\nExamples:\n  sudo emptcp chain list\n  sudo emptcp chain list --json | jq -r '.[].name'")
     .action(({ json }: { json?: true }) => {
@@ -28,6 +30,7 @@ export function addInspect(chain: Command): void {
             { title: "PACKETS", of: ({ selector }) => showSelector(selector) },
             { title: "ACTORS", of: ({ actors }) => actors.map((actor) => actor.name).join(", ") },
             { title: "ATTACHED TO", of: describePlaces },
+            { title: "PRIORITY", of: ({ priority }) => String(priority), align: "right" },
             { title: "SINCE", of: ({ submitted }) => formatAge(submitted) },
             { title: "SEEN", of: ({ seen }) => formatCount(seen), align: "right" },
             { title: "MATCHED", of: ({ matched }) => formatCount(matched), align: "right" },
@@ -35,6 +38,7 @@ export function addInspect(chain: Command): void {
           chains,
         ),
       );
+      for (const { name, fixed } of chains) if (fixed !== undefined) print(`${name} cannot be changed: ${fixed}`);
     });
 
   chain
@@ -83,9 +87,11 @@ function readSeconds(text: string): number {
 }
 
 function summarize(running: RunningChain) {
-  const { name, selector, actors, attachments, netns, submitted } = running.description;
+  const { name, selector, actors, netns, options, submitted, fixed } = running.description;
   const { seen, matched } = running.counters();
-  return { name, selector, actors, attachments, netns, submitted, seen, matched };
+  const { priority = 0 } = options;
+  const attachments = running.attachments();
+  return { name, selector, actors, attachments, netns, priority, submitted, seen, matched, ...(fixed && { fixed }) };
 }
 
 interface StateTable extends StateContents {
@@ -95,7 +101,8 @@ interface StateTable extends StateContents {
 }
 
 function inspect(running: RunningChain) {
-  const { name, selector, actors, attachments, netns, submitted } = running.description;
+  const { name, selector, actors, netns, submitted } = running.description;
+  const attachments = running.attachments();
   const params = running.params();
   const counters = running.counters();
   const nameOf = ({ kind, index }: StateOwner): string => (kind === "actor" ? actors : counters.selectors)[index].name;
@@ -144,7 +151,7 @@ function printDetails(details: ReturnType<typeof inspect>): void {
   print(
     formatTable(
       [
-        { title: "ACTOR", of: ({ actor }) => actor.name },
+        { title: "ACTOR", of: ({ actor }) => (actor.disabled ? `${actor.name} [disabled]` : actor.name) },
         { title: "SEEN", of: ({ counted }) => formatCount(counted.seen), align: "right" },
         { title: "ACTED", of: ({ counted }) => formatCount(counted.acted), align: "right" },
         { title: "COULD NOT", of: ({ counted }) => describeReasons(counted.cannot) },

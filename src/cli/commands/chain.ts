@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { addApply } from "./chain-apply.ts";
 import { addChange } from "./chain-change.ts";
+import { addEdit } from "./chain-edit.ts";
 import { addExplain } from "./chain-explain.ts";
 import { addInspect } from "./chain-inspect.ts";
 import { addMembers } from "./chain-members.ts";
@@ -29,11 +30,13 @@ Then:
   sudo emptcp chain apply limit.ts
   sudo emptcp chain show phones
   sudo emptcp chain set phones rate_limit.rate=5mbit
+  sudo emptcp chain edit phones --disable record
   sudo emptcp chain remove phones`,
     );
   addApply(chain);
   addExplain(chain);
   addInspect(chain);
   addChange(chain);
+  addEdit(chain);
   addMembers(chain);
 }
