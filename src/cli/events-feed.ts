@@ -68,7 +68,7 @@ export class EventFeed {
    */
   refresh(takeNew: boolean): void {
     const names = chainNames();
-    for (const [name, source] of [...this.#sources]) {
+    for (const [name, source] of this.#sources) {
       const now = names.includes(name) ? openChain(name).description : undefined;
       if (now && versionOf(now) === versionOf(source.running.description)) {
         this.#tellLost(source);

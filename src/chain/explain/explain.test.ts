@@ -5,7 +5,7 @@ import { parseIpPrefix, readCapture, TcpFlag, toFrame } from "../../wire/index.t
 import { ActorChain, SelectorChain } from "../compose.ts";
 import { PolicyChain } from "../policy-chain.ts";
 import { explain, Explainer } from "./explain.ts";
-import { bounce, echo, everySecond, tell } from "./testing/policies.ts";
+import { bounce, echo, everySecond, ports, tell } from "./testing/policies.ts";
 import type { ExplainedPacket, PacketToExplain } from "./explanation.ts";
 
 const addAddr = {
@@ -162,6 +162,19 @@ describe("explain() tells of", () => {
     expect(explained[1].state.map(({ policies, state }) => [policies, state])).toEqual([
       [["every_second"], "count"],
       [["record"], "flows"],
+    ]);
+  });
+
+  test("records that come, change and go, by their keys", () => {
+    const flags = [TcpFlag.syn, TcpFlag.ack, TcpFlag.fin, TcpFlag.fin];
+    const packets = flags.map((one) => incoming({ tcp: { flags: one } }));
+    const explained = [...explain(chainOf(new ActorChain().add(ports)), packets)] as ExplainedPacket[];
+    const record = { policies: ["ports"], state: "open", key: "80" };
+    expect(explained.map(({ state }) => state)).toEqual([
+      [{ ...record, after: { packets: 1 } }],
+      [{ ...record, before: { packets: 1 }, after: { packets: 2 } }],
+      [{ ...record, before: { packets: 2 } }],
+      [],
     ]);
   });
 

@@ -19,6 +19,7 @@ import {
 import { decodeEvent, type ChainEvent } from "../events.ts";
 import type { ChainPlan } from "../policy-chain.ts";
 import type { Direction } from "./direction.ts";
+import { TouchedMap } from "./touched-map.ts";
 
 const onlyKey = new Uint8Array(4);
 
@@ -51,7 +52,15 @@ export class ChainMachine {
   constructor(plan: ChainPlan, contents: ReadonlyMap<string, Contents> = new Map()) {
     const { compiled, parameters } = plan;
     this.plan = plan;
-    this.maps = new Map(Object.entries(compiled.maps).map(([key, spec]) => [key, createMap(spec)]));
+    const records = new Set(
+      compiled.layout.state.filter(({ kind }) => kind === "flows" || kind === "table").map(({ map }) => map),
+    );
+    this.maps = new Map(
+      Object.entries(compiled.maps).map(([key, spec]) => [
+        key,
+        records.has(key) ? new TouchedMap(spec) : createMap(spec),
+      ]),
+    );
     if (parameters) this.maps.get(parametersMap)!.update(onlyKey, parameters);
     for (const [name, entries] of contents) for (const [key, value] of entries) this.maps.get(name)?.update(key, value);
     const options = { maps: this.maps, now: () => this.#nowNs };

@@ -1,8 +1,9 @@
 /** What a packet changed in the memory of policies. */
-import type { StateSlot } from "../../compiler/index.ts";
+import { flowKeySize, type StateSlot } from "../../compiler/index.ts";
 import type { VmMap } from "../../bpf/vm/index.ts";
-import { formatIpAddress, toHex } from "../../wire/index.ts";
+import { equalBytes, formatIpAddress, toHex } from "../../wire/index.ts";
 import { readFields } from "../state.ts";
+import { TouchedMap } from "./touched-map.ts";
 
 export interface StateChange {
   /** The policies that keep it. */
@@ -16,9 +17,7 @@ export interface StateChange {
   readonly after?: Readonly<Record<string, number>>;
 }
 
-type Snapshot = ReadonlyMap<string, readonly [key: Uint8Array, value: Uint8Array]>;
-
-const flowKeySize = 40;
+const onlyKey = new Uint8Array(4);
 
 /** IPv4 addresses stand in keys as IPv6 ones. */
 const plain = (address: string): string => address.replace(/^::ffff:(?=\d+\.)/, "");
@@ -33,42 +32,41 @@ function describeKey(key: Uint8Array): string {
   return String(key.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n));
 }
 
-/** Compares the records of one state with what they were when it was last asked. */
+/** Tells what became of the records of one state since it was last asked. */
 export class StateWatcher {
-  readonly slot: StateSlot;
+  readonly #slot: StateSlot;
   readonly #policies: readonly string[];
   readonly #map: VmMap;
-  #known: Snapshot;
+  #before: Uint8Array | undefined;
 
   /** `policies` are the names of those that keep the state. */
   constructor(slot: StateSlot, map: VmMap, policies: readonly string[]) {
-    this.slot = slot;
+    this.#slot = slot;
     this.#policies = policies;
     this.#map = map;
-    this.#known = this.#snapshot();
-  }
-
-  #snapshot(): Snapshot {
-    return new Map([...this.#map.entries()].map((entry) => [toHex(entry[0]), entry]));
+    this.changes();
   }
 
   changes(): StateChange[] {
-    const before = this.#known;
-    const after = this.#snapshot();
-    this.#known = after;
-    return [...new Set([...before.keys(), ...after.keys()])].flatMap((id) => {
-      const [was, is] = [before.get(id), after.get(id)];
-      if (was && is && was[1].every((byte, i) => byte === is[1][i])) return [];
-      const { name, kind } = this.slot;
-      return [
-        {
-          policies: this.#policies,
-          state: name,
-          ...(kind === "shared" || kind === "perCpu" ? {} : { key: describeKey((is ?? was)![0]) }),
-          ...(was && { before: readFields(was[1], this.slot) }),
-          ...(is && { after: readFields(is[1], this.slot) }),
-        },
-      ];
-    });
+    if (this.#map instanceof TouchedMap) {
+      const map = this.#map;
+      return map.takeTouched().flatMap(({ key, before }) => this.#compare(before, map.now(key), describeKey(key)));
+    }
+    const before = this.#before;
+    this.#before = this.#map.lookup(onlyKey);
+    return this.#compare(before, this.#before);
+  }
+
+  #compare(was: Uint8Array | undefined, is: Uint8Array | undefined, key?: string): StateChange[] {
+    if (was === is || (was && is && equalBytes(was, is))) return [];
+    return [
+      {
+        policies: this.#policies,
+        state: this.#slot.name,
+        ...(key !== undefined && { key }),
+        ...(was && { before: readFields(was, this.#slot) }),
+        ...(is && { after: readFields(is, this.#slot) }),
+      },
+    ];
   }
 }

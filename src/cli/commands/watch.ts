@@ -156,13 +156,18 @@ async function watchLive({ netns, interval, sort }: Flags): Promise<void> {
     show();
   };
   stdout.on("resize", resized);
-  const timer = setInterval(() => {
-    model = watcher.look();
-    show();
-  }, interval * 1000);
+  let timer: NodeJS.Timeout | undefined;
   show();
   try {
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
+      timer = setInterval(() => {
+        try {
+          model = watcher.look();
+          show();
+        } catch (error) {
+          reject(error);
+        }
+      }, interval * 1000);
       stdin.on("data", (data: Buffer) => {
         for (const key of parseKeys(data.toString())) {
           if (key === "quit") return resolve();

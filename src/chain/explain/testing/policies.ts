@@ -1,5 +1,5 @@
 /** Policies for tests of what is told of a packet. */
-import { actor, emit, event, kind, selector, shared, u16, u64 } from "../../../policy/index.ts";
+import { actor, emit, event, kind, selector, shared, table, u16, u64 } from "../../../policy/index.ts";
 
 const opened = event("opened", { port: u16, window: u64 });
 
@@ -34,5 +34,19 @@ export const everySecond = selector({
   run(_packet, _params, { count }) {
     count.asked += 1;
     return count.asked % 2 === 0;
+  },
+});
+
+/** Remembers a port while it is in use. */
+export const ports = actor({
+  name: "ports",
+  state: { open: table(u16, { packets: u64 }, 64) },
+  run({ tcp }, _params, { open }) {
+    if (tcp.fin) {
+      open.delete(tcp.destinationPort);
+      return;
+    }
+    const port = open.getOrCreate(tcp.destinationPort);
+    if (port !== undefined) port.packets += 1;
   },
 });
