@@ -7,8 +7,9 @@ import { branchInPrefix, branchSame } from "./addresses.ts";
 import { branchOn } from "./conditions.ts";
 import { lowerExpression, materialise } from "./expressions.ts";
 import { lowerEmit } from "./events.ts";
-import type { Lowering, ReturnTarget } from "./lowering.ts";
+import { endOfTurn, type Lowering, type ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
+import { refreshPacket } from "./refresh.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import { lowerToken, lowerTokenV0 } from "./tokens.ts";
 import { describeValue, isSigned, type LanguageValue } from "./values.ts";
@@ -134,7 +135,10 @@ function token(
   node: ts.Node,
 ): LanguageValue {
   if (!key) return lowering.fail("notInteger", node, "nothing");
-  return lowering.integer("u32", hash(lowering, lowering.coerce(key, "u64", node)));
+  const value = lowering.coerce(key, "u64", node);
+  // Thousands of instructions come, which the verifier must not follow once for each way to here.
+  if (lowering.packet && !lowering.iterating) refreshPacket(lowering, lowering.packet, endOfTurn(lowering));
+  return lowering.integer("u32", hash(lowering, value));
 }
 
 function lowerCannot(lowering: Lowering, node: ts.CallExpression): LanguageValue {

@@ -9,6 +9,7 @@ import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { CompileError, diagnose, type DiagnosticName } from "./diagnostics.ts";
 import type { Emitter } from "./events.ts";
 import type { Hook } from "./hooks.ts";
+import type { ParsedPacket } from "./views/packet.ts";
 import type { PacketMemory } from "./packet-memory.ts";
 import type { PolicyProgram } from "./program.ts";
 import { bitsOf, describeValue, fits, isSigned, widthOf, type LanguageValue } from "./values.ts";
@@ -59,6 +60,8 @@ export class Lowering {
   effects: Effects | undefined;
   /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
   scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value; readonly schedule: Value };
+  /** The packet, in programs that have one. */
+  packet: ParsedPacket | undefined;
   /** Where per-packet state is. */
   packetMemory!: PacketMemory;
   /** How the policy being lowered emits events. */
@@ -175,6 +178,11 @@ export class Lowering {
     if (value.kind !== "boolean") return this.fail("notBoolean", node, describeValue(value));
     return value.value;
   }
+}
+
+/** Where a policy's turn ends at once, for what cannot happen but the verifier wants to see dealt with: no selector matches. */
+export function endOfTurn({ returns: [turn] }: Lowering): Block {
+  return turn.kind === "condition" ? turn.no : turn.exit;
 }
 
 /** The type of an integer constant where nothing else says: u32 if it fits, or the next that does. */

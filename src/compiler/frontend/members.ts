@@ -101,6 +101,7 @@ export class Members {
     const params: LanguageValue = { kind: "view", view: new ConstantsView(use.constants ?? {}) };
     const state: LanguageValue = { kind: "view", view: new StateView(this.#layout, "selector", selector) };
     this.#emitAs("selector", selector);
+    this.#lowering.packet = subject.kind === "packet" ? subject.packet : undefined;
     if (use.set) this.#lookUp(use, selector, subject, matched, no);
     else
       this.#lower(this.#findRun(use), { kind: "condition", yes: matched, no }, [{ kind: "view", view }, params, state]);
@@ -127,6 +128,7 @@ export class Members {
     );
     const state = new StateView(this.#layout, "actor", index);
     this.#emitAs("actor", index);
+    lowering.packet = subject.kind === "packet" ? subject.packet : undefined;
     const args = [view, params, state].map((one): LanguageValue => ({ kind: "view", view: one }));
     if (subject.kind === "packet") subject.packet.removals.start(lowering);
     this.#lower(this.#findRun(use), { kind: "nothing", exit }, args);
@@ -184,6 +186,7 @@ export class Members {
       done.add(what);
       const exit = lowering.builder.block();
       this.#emitAs(kind, index);
+      lowering.packet = packet;
       const args = [new PacketView(packet), state].map((view): LanguageValue => ({ kind: "view", view }));
       this.#lower(run, { kind: "nothing", exit }, args);
       lowering.builder.jump(exit);

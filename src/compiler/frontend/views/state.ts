@@ -6,7 +6,7 @@ import type { Policy } from "../../../policy/policy.ts";
 import { claimLock, type ChainLayout, type StateField, type StateSlot } from "../../layout.ts";
 import { int64, pointer, type MemorySize, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
-import type { Lowering } from "../lowering.ts";
+import { endOfTurn, type Lowering } from "../lowering.ts";
 import type { PacketField } from "../packet-memory.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
@@ -236,8 +236,7 @@ function ofThisCpu(lowering: Lowering, slot: StateSlot): Value {
   const args = [builder.map(slot.map), lowering.scratch.zeroKey];
   const record = builder.call(helpers.mapLookupElem.number, args, pointer("map", true), "memory");
   const found = builder.block();
-  const turn = lowering.returns[0];
-  builder.branch("ne", record, builder.const(0, 64), found, turn.kind === "condition" ? turn.no : turn.exit);
+  builder.branch("ne", record, builder.const(0, 64), found, endOfTurn(lowering));
   lowering.enter(found);
   return record;
 }
