@@ -4,6 +4,7 @@ export type { ActorCounters, ChainCounters, SelectorCounters } from "./counters.
 export { showSelector, type Attachment, type ChainDescription, type SelectorDescription } from "./description.ts";
 export { ChainError, FileError } from "./errors.ts";
 export * from "./explain/index.ts";
+export { foreign, type ForeignOptions } from "./foreign.ts";
 export { importFile, loadChainFile, loadChainOrActor } from "./load.ts";
 export { writeObject } from "./object.ts";
 export { ParameterError, type Input, type InputRecord } from "./inputs.ts";

@@ -33,8 +33,8 @@ export interface ChainOptions {
   /** For socket actors: whose sockets; a path in the cgroup2 file system, by default its root. */
   readonly cgroup?: string;
   /**
-   * `fused` (the default): one program per hook, the fastest. `linked`: one program per selector and actor, chained by tail
-   * calls, so that their order changes without compiling.
+   * `fused`: one program per hook, the fastest. `linked`: one program per selector and actor, chained by tail calls, so that
+   * their order changes without compiling. By default fused, unless the chain has foreign members.
    */
   readonly mode?: ChainMode;
   /**
@@ -137,9 +137,12 @@ export class PolicyChain {
   #blueprint(): Blueprint {
     const { name, options, selectors } = this;
     const actors = this.#resolve();
+    // Foreign members are programs of their own: only linking joins them to others.
+    const policies = [...selectors.entries, ...actors].map(({ policy }) => policy);
+    const mode = options.mode ?? (policies.some(({ foreign }) => foreign) ? "linked" : "fused");
     return {
       name,
-      options,
+      options: { ...options, mode },
       hooks: this.#hooks(actors),
       source: this.#source(actors),
       selector: describeExpression(selectors.expression),

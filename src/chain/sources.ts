@@ -40,5 +40,5 @@ export const sourceReader: SourceReader = {
 
 /** The file that defines a policy. @throws Error when it cannot be found */
 export function policyFile(policy: Policy): string {
-  return sourceOf(policy.module);
+  return policy.foreign ? policy.foreign.file : sourceOf(policy.module);
 }

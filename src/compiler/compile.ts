@@ -8,8 +8,10 @@ import { fuse, reasonsOf, selectorsOf, type SelectorTree } from "./frontend/fuse
 import { hooks, isPacketHook, type Hook } from "./frontend/hooks.ts";
 import { carriedMap, carriedSpec } from "./frontend/carried.ts";
 import { link, type LinkedPart } from "./frontend/linked.ts";
+import { ForeignError, foreignProgram, type ForeignPlace } from "./foreign.ts";
+import type { ForeignCode } from "../policy/index.ts";
 import type { PolicyUse } from "./frontend/members.ts";
-import { endingsOf } from "./frontend/uses.ts";
+import { compiled, endingsOf } from "./frontend/uses.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
 import { injectionMap, injectionMapSpec } from "./injection-buffer.ts";
 import type { IrFunction } from "./ir/index.ts";
@@ -65,7 +67,11 @@ export function compileChain(
   reader: SourceReader,
   mode: ChainMode = "fused",
 ): CompiledChain {
-  const uses = [...selectorsOf(source.selector), ...source.actors];
+  const all = [...selectorsOf(source.selector), ...source.actors];
+  const foreign = all.find(({ policy }) => policy.foreign)?.policy;
+  if (foreign && mode === "fused")
+    throw new ForeignError(`Cannot fuse a chain with ${foreign.name}: it is a program of its own; use the linked mode`);
+  const uses = compiled(all);
   const program = PolicyProgram.reuse([...new Set(uses.map(({ file }) => file))], reader, previous);
   previous = program;
   for (const { set, file, policy } of uses)
@@ -75,9 +81,12 @@ export function compileChain(
     .filter(({ policy }) => policy.observes)
     .map(({ file, policy }) => program.findRun(file, policy.kind, policy.name, "observe"));
   for (const run of [...observing, ...runs]) program.checkFunction(run);
-  const reasons = runs.slice(uses.length - source.actors.length).map((run) => reasonsOf(run, program));
+  const reasons = source.actors.map((use) => {
+    const run = runs[uses.indexOf(use)];
+    return run ? reasonsOf(run, program) : [];
+  });
   const places = layOut(
-    uses.slice(0, uses.length - source.actors.length).map(({ policy }) => policy),
+    selectorsOf(source.selector).map(({ policy }) => policy),
     source.actors.map(({ policy }) => policy),
     reasons,
     eventsOf([...observing, ...runs], program),
@@ -96,7 +105,7 @@ export function compileChain(
   const recordSize = (actor: number): number =>
     layout.state.reduce((sum, slot) => (isOwner(slot, "actor", actor) ? sum + slot.size : sum), 0);
   const byRecordSize = source.actors.map((_, actor) => actor).sort((a, b) => recordSize(b) - recordSize(a));
-  const largest = runs[uses.length - source.actors.length + (byRecordSize[0] ?? -1)] ?? runs[0];
+  const largest = runs[uses.indexOf(source.actors[byRecordSize[0] ?? -1])] ?? runs[0];
   const build = (name: string, hook: Hook, ir: IrFunction): ProgramSpec => {
     optimise(ir);
     return programSpec(
@@ -124,7 +133,10 @@ export function compileChain(
     programArrays[programsMap(hook)] = parts.map((part, index) => {
       if ("use" in part && part.use.policy.on === "socket") return undefined;
       const key = `${hook}:${index}`;
-      programs[key] = build(partName(part), hook, link(linked, part, hook, program));
+      if ("use" in part && part.use.policy.foreign) {
+        programs[key] = foreignPart(part.use.policy.foreign, part, { layout, hook }, maps);
+        Object.assign(maps, programs[key].maps);
+      } else programs[key] = build(partName(part), hook, link(linked, part, hook, program));
       return key;
     });
   }
@@ -161,6 +173,19 @@ function linkedParts(source: ChainSource): LinkedPart[] {
     ...selectorsOf(source.selector).map((use, selector) => ({ part: "selector", use, selector }) as const),
     ...source.actors.map((use, actor) => ({ part: "actor", use, actor }) as const),
   ];
+}
+
+/** Members of one file share its maps. */
+function foreignPart(
+  code: ForeignCode,
+  part: Extract<LinkedPart, { use: PolicyUse }>,
+  where: Pick<ForeignPlace, "layout" | "hook">,
+  maps: Readonly<Record<string, MapSpec>>,
+): ProgramSpec {
+  const counter: CounterSlot =
+    part.part === "actor" ? { kind: "acted", actor: part.actor } : { kind: "matched", selector: part.selector };
+  const prefix = code.file.replace(/^.*\//, "").replace(/\W/g, "_");
+  return foreignProgram(code, { ...where, counter, prefix }, maps);
 }
 
 const partName = (part: LinkedPart): string => ("use" in part ? part.use.policy.name : part.part);

@@ -25,6 +25,17 @@ export interface Policy<P = Parameters> {
   readonly direction: "ingress" | "egress" | "both";
   /** The module that defines the policy, as in a stack trace: a path or a file URL. */
   readonly module: string;
+  /** The code of a policy that is not compiled from TypeScript. */
+  readonly foreign?: ForeignCode;
+}
+
+/** A program in an object file, made from C with `include/emptcp.h`. */
+export interface ForeignCode {
+  /** For messages. */
+  readonly file: string;
+  readonly object: Uint8Array;
+  /** The function's name. */
+  readonly program: string;
 }
 export type Selector<P = Parameters> = Policy<P> & { readonly kind: "selector" };
 export type Actor<P = Parameters> = Policy<P> & { readonly kind: "actor" };

@@ -45,6 +45,8 @@ export class ElfError extends Error {
 const HEADER_SIZE = 64;
 const SYMBOL_SIZE = 24;
 /** Bytes of a relocation without addend: place, type, symbol. */
+/** The section of symbols that are defined elsewhere. */
+export const UNDEFINED_SECTION = 0;
 export const RELOCATION_SIZE = 16;
 /** R_BPF_64_64: the address of a symbol in a wide load. */
 export const WIDE_RELOCATION = 1;

@@ -4,7 +4,7 @@
  */
 import { Btf, BtfError } from "../btf/btf.ts";
 import { decode } from "../decode.ts";
-import type { Instruction, SourcePosition } from "../instruction.ts";
+import type { Instruction, Reference, SourcePosition } from "../instruction.ts";
 import { SLOT_SIZE, WIDE_LOAD, WideSource } from "../opcodes.ts";
 import { slotIndex } from "../encode.ts";
 import { MapType, type MapSpec, type MapTypeName } from "../spec.ts";
@@ -15,6 +15,7 @@ import {
   SectionFlag,
   SectionType,
   SymbolType,
+  UNDEFINED_SECTION,
   viewOf,
   WIDE_RELOCATION,
   type ElfContainer,
@@ -42,8 +43,17 @@ export interface ElfObject {
 const mapTypes = new Map(Object.entries(MapType).map(([name, number]) => [number as number, name as MapTypeName]));
 const READ_ONLY_FOR_PROGRAMS = 1 << 7;
 
-/** @throws ElfError when the file is no such object, or refers to what is not known here */
-export function readElf(file: Uint8Array): ElfObject {
+/** What a symbol that the file does not define stands for: a map, an address in one, or a number. */
+export type External = Exclude<Reference, { kind: "field" }> | bigint;
+
+/**
+ * @param external says what symbols are that the file does not define; by default none may be left
+ * @throws ElfError when the file is no such object, or refers to what is not known here
+ */
+export function readElf(
+  file: Uint8Array,
+  external: (name: string) => External | undefined = () => undefined,
+): ElfObject {
   const container = readContainer(file);
   const { sections, symbols } = container;
   const btf = readBtf(sections);
@@ -53,7 +63,7 @@ export function readElf(file: Uint8Array): ElfObject {
     .filter(({ type, section }) => type === SymbolType.function && isCode(sections[section]))
     .sort((a, b) => a.section - b.section || a.value - b.value)
     .map((symbol) => {
-      const program = readProgram(symbol, container, maps);
+      const program = readProgram(symbol, container, maps, external);
       const instructions = withLines(program.instructions, symbol.value, lines.get(program.section) ?? []);
       return { ...program, instructions };
     });
@@ -124,7 +134,12 @@ function isCode(section: ElfSection | undefined): boolean {
 
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
 
-function readProgram(symbol: ElfSymbol, container: ElfContainer, maps: Readonly<Record<string, MapSpec>>): ElfProgram {
+function readProgram(
+  symbol: ElfSymbol,
+  container: ElfContainer,
+  maps: Readonly<Record<string, MapSpec>>,
+  external: (name: string) => External | undefined,
+): ElfProgram {
   const { sections, symbols } = container;
   const section = sections[symbol.section];
   const end = symbol.value + symbol.size;
@@ -147,10 +162,22 @@ function readProgram(symbol: ElfSymbol, container: ElfContainer, maps: Readonly<
         throw new ElfError(
           `Cannot read object file: relocation ${at / RELOCATION_SIZE} of ${section.name} is not of a map or a variable; functions that are not inlined are not known`,
         );
-      instructions[index] = refer(instructions[index], target, sections[target.section], maps);
+      const meant = target.section === UNDEFINED_SECTION ? external(target.name) : undefined;
+      instructions[index] =
+        meant === undefined
+          ? refer(instructions[index], target, sections[target.section], maps)
+          : referOutside(instructions[index], meant);
     }
   }
   return { name: symbol.name, section: section.name, instructions };
+}
+
+function referOutside({ wide = 0n, ...load }: Instruction, meant: External): Instruction {
+  const addend = wide & 0xffff_ffffn;
+  if (typeof meant === "bigint") return { ...load, src: WideSource.value, imm: 0, wide: meant + addend };
+  if (meant.kind === "map") return { ...load, src: WideSource.mapFd, imm: 0, reference: meant };
+  const reference = { ...meant, offset: meant.offset + Number(addend) };
+  return { ...load, src: WideSource.mapValue, imm: 0, reference };
 }
 
 function refer(

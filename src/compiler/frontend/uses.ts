@@ -7,8 +7,14 @@ import type { PolicyProgram, RunFunction } from "./program.ts";
 const endings = ["redirect", "mirror", "insert", "duplicate", "answer"] as const;
 export type Ending = (typeof endings)[number];
 
+/** Those that are compiled from TypeScript. */
+export const compiled = (uses: readonly PolicyUse[]): PolicyUse[] => uses.filter(({ policy }) => !policy.foreign);
+
 /** What any of the actors may ask for at the end of the chain. */
 export function endingsOf(actors: readonly PolicyUse[], program: PolicyProgram): Set<Ending> {
+  // A foreign actor can only redirect: what it asks for is not known.
+  if (actors.some(({ policy }) => policy.foreign))
+    return new Set([...endingsOf(compiled(actors), program), "redirect"]);
   const runs = actors.map(({ file, policy }) => program.findRun(file, policy.kind, policy.name));
   return new Set(endings.filter((ending) => runs.some((run) => callsMethod(run, program, new Set([ending])))));
 }
