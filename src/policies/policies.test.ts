@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { MemberSet } from "../chain/member-set.ts";
 import { disassemble } from "../bpf/disassemble.ts";
 import type { Hook } from "../compiler/index.ts";
 import { capturedFrames, locateTcp } from "../compiler/testing/frames.ts";
@@ -255,6 +256,8 @@ const listings: readonly (readonly [name: string, options: ChainOptions, hooks: 
   ["subflow", { select: ["subflow", v4] }, ["tcx_ingress", "sock_ops"]],
   ["packet_type", { select: ["packet_type", { type: "join_syn" }] }, ["tcx_ingress"]],
   ["port", { select: ["port", { port: 443 }] }, ["tcx_ingress", "sock_ops"]],
+  ["set_of_pairs", { select: new MemberSet("ip_pair") }, ["tcx_ingress"]],
+  ["set_of_prefixes", { select: new MemberSet("dst") }, ["tcx_ingress"]],
   ["sequence", { select: ["sequence", { of: "data", from: 1, to: 100_000 }] }, ["tcx_ingress"]],
 ];
 
