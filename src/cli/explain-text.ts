@@ -99,9 +99,9 @@ export function explanationLines(one: Explanation, startNs?: bigint): string[] {
   for (const { name, params, answer } of one.selectors)
     lines.push(line("selector", `${describeUse(name, params)}  ${answers[answer](answer)}`));
   if (one.selectors.length === 0) lines.push(line("selector", "every TCP packet"));
-  for (const { name, did, reasons } of one.matched ? one.actors : []) {
-    const why = reasons.length > 0 ? `: ${reasons.join(", ")}` : "";
-    lines.push(line("actor", `${name}  ${deeds[did](did)}${why}`));
+  for (const { name, did, reasons, changes, verdict } of one.matched ? one.actors : []) {
+    const what = [...reasons, ...changes.map(describeChange), ...(verdict ? [verdict] : [])];
+    lines.push(line("actor", `${name}  ${deeds[did](did)}${what.length > 0 ? `: ${what.join("; ")}` : ""}`));
   }
   for (const { policy, name, fields } of one.events) {
     const values = Object.entries(fields).map(([field, value]) => `${field}=${value}`);

@@ -53,8 +53,8 @@ describe("explain()", () => {
         { name: "packet_type", params: { type: "rst" }, answer: "not matched" },
       ],
       actors: [
-        { name: "blk_subflow", did: "acted" },
-        { name: "record", did: "acted" },
+        { name: "blk_subflow", did: "acted", changes: [{ field: "option ADD_ADDR" }] },
+        { name: "record", did: "acted", changes: [] },
       ],
       verdict: "pass",
       changes: [{ field: "option ADD_ADDR", before: "ADD_ADDR version=1 addressId=2 10.0.0.7 hmac=0x1" }],
@@ -68,6 +68,18 @@ describe("explain()", () => {
     expect(only(blocked, incoming({ options: [addAddr] })).verdict).toBe("drop");
   });
 
+  test("explain() says which of several actors changed what", () => {
+    const actors = new ActorChain().add("record").add("drop").add("blk_subflow").add(echo);
+    const chain = new PolicyChain(new SelectorChain(), actors, { direction: "ingress" });
+    const one = only(chain, incoming({ options: [addAddr], payload: 1 }));
+    expect(one.actors.map(({ name, changes, verdict }) => [name, changes.map(({ field }) => field), verdict])).toEqual([
+      ["record", [], undefined],
+      ["drop", [], "drop"],
+      ["blk_subflow", ["option ADD_ADDR"], undefined],
+      ["echo", [], undefined],
+    ]);
+  });
+
   test("explain() says of selectors and actors that were not reached that they were not asked", () => {
     const one = only(blocked, incoming({ destination: "192.0.2.1", options: [addAddr] }));
     expect(one).toMatchObject({ matched: false, changes: [], state: [] });
@@ -78,7 +90,7 @@ describe("explain()", () => {
   test("explain() gives the reason why an actor could not act", () => {
     const limit = new PolicyChain(new SelectorChain(), new ActorChain().add("rate_limit", { rate: "1mbit" }));
     expect(only(limit, incoming({})).actors).toEqual([
-      { name: "rate_limit", did: "could not", reasons: ["unknown_scale"] },
+      { name: "rate_limit", did: "could not", reasons: ["unknown_scale"], changes: [] },
     ]);
   });
 

@@ -14,6 +14,7 @@ import {
 import { arrangeCounters } from "../counters.ts";
 import { selectorsIn, type ActorDescription } from "../description.ts";
 import { PolicyChain, type ChainPlan } from "../policy-chain.ts";
+import { prefixesOf } from "./attribution.ts";
 import { DirectionFinder } from "./direction.ts";
 import type {
   ActorDeed,
@@ -22,6 +23,7 @@ import type {
   PacketToExplain,
   SelectorAnswer,
   SkippedPacket,
+  Verdict,
 } from "./explanation.ts";
 import { ChainMachine, ownInterface, type Contents, type Passage } from "./machine.ts";
 import { StateWatcher } from "./state-changes.ts";
@@ -47,6 +49,8 @@ const startNs = 1_000_000_000n;
 export class Explainer {
   readonly plan: ChainPlan;
   readonly #machine: ChainMachine;
+  /** The chain up to each of its actors, for what one more actor does. */
+  readonly #prefixes: readonly { readonly actor: number; readonly machine: ChainMachine }[];
   readonly #directions: DirectionFinder;
   readonly #watchers: readonly StateWatcher[];
   readonly #selectors: ReturnType<typeof selectorsIn>;
@@ -63,6 +67,10 @@ export class Explainer {
     this.plan = chain instanceof PolicyChain ? planOf(chain, interfaces) : chain;
     this.#interfaces = interfaces;
     this.#machine = new ChainMachine(this.plan, contents);
+    const prefixes = chain instanceof PolicyChain ? prefixesOf(chain) : [];
+    this.#prefixes = prefixes.map(({ actor, chain: part }) => {
+      return { actor, machine: new ChainMachine(planOf(part, interfaces), contents) };
+    });
     this.#directions = new DirectionFinder(local);
     this.#behindNs = clockZeroNs;
     this.#selectors = selectorsIn(this.plan.selector);
@@ -121,19 +129,30 @@ export class Explainer {
     if (!hook) return skip(`the chain does not run on ${direction.direction}`, { packet, direction });
     const tooLong = frame.length > longestXdp && hook === "xdp";
     if (tooLong) return skip(`XDP takes at most ${longestXdp} bytes, this has ${frame.length}`, { packet, direction });
-    const passage = this.#machine.run(frame, direction.direction, this.#timeNs)!;
+    const run = (machine: ChainMachine) => machine.run(frame, direction.direction, this.#timeNs);
+    const passage = run(this.#machine)!;
+    const parts = this.#prefixes.flatMap(({ actor, machine }) => {
+      const part = run(machine);
+      return part ? [{ actor, passage: part }] : [];
+    });
     return {
       ...common,
       kind: "explained",
       packet,
       direction,
       cut: frame !== given.frame,
-      ...this.#read(frame, passage),
+      ...this.#read(frame, passage, parts),
     };
   }
 
-  #read(frame: Uint8Array, { hook, result, counted, context, events }: Passage) {
+  #read(
+    frame: Uint8Array,
+    { hook, result, counted, context, events }: Passage,
+    parts: readonly { readonly actor: number; readonly passage: Passage }[],
+  ) {
     const { selector, actors, compiled } = this.plan;
+    const last = actors.findLastIndex(({ on, disabled }) => on !== "socket" && !disabled);
+    const deeds = this.#deeds(hook, frame, [...parts, { actor: last, passage: { result } }]);
     const counters = arrangeCounters([counted], compiled.layout, selector, actors);
     return {
       hook,
@@ -146,7 +165,8 @@ export class Explainer {
       }),
       actors: counters.actors.map(({ name, seen, acted, cannot }, i): ActorDeed => {
         const reasons = Object.keys(cannot).filter((reason) => cannot[reason] > 0);
-        return { name, did: didWhat(actors[i], { seen, acted, reasons }), reasons };
+        const did = didWhat(actors[i], { seen, acted, reasons });
+        return { name, did, reasons, ...(deeds.get(i) ?? { changes: [] }) };
       }),
       events: events.map(({ policy, name, fields }) => ({
         policy: this.#policyName(policy.kind, policy.index),
@@ -163,6 +183,27 @@ export class Explainer {
       after: result.packet,
       changes: packetChanges(frame, result.packet),
     } as const;
+  }
+
+  /** What each actor added to what the ones before it had done; nothing where only the whole chain is known. */
+  #deeds(
+    hook: PacketHook,
+    frame: Uint8Array,
+    steps: readonly { readonly actor: number; readonly passage: Pick<Passage, "result"> }[],
+  ): ReadonlyMap<number, Pick<ActorDeed, "changes" | "verdict">> {
+    const { actors } = this.plan;
+    const acting = actors.filter(({ on, disabled }) => on !== "socket" && !disabled);
+    if (steps.length !== acting.length) return new Map();
+    let before = { packet: frame, verdict: "pass" as Verdict };
+    return new Map(
+      steps.map(({ actor, passage: { result } }) => {
+        const { verdict } = this.#verdict(hook, result);
+        const changes = packetChanges(before.packet, result.packet);
+        const isNew = verdict !== before.verdict;
+        before = { packet: result.packet, verdict };
+        return [actor, { changes, ...(isNew && { verdict }) }] as const;
+      }),
+    );
   }
 
   #verdict(hook: PacketHook, { returnValue, redirect }: PacketResult) {

@@ -33,12 +33,19 @@ export interface SelectorAnswer {
   readonly answer: "matched" | "not matched" | "not asked" | "disabled";
 }
 
+/** `answer`: instead of passing, the packet goes back to its sender. */
+export type Verdict = "pass" | "drop" | "redirect" | "answer";
+
 export interface ActorDeed {
   readonly name: string;
   /** `idle`: it ran and saw nothing to do; `not on packets`: it acts on sockets. */
   readonly did: "acted" | "could not" | "idle" | "not asked" | "not on packets" | "disabled";
   /** Why it could not, by its own words. */
   readonly reasons: readonly string[];
+  /** How the packet differs from what it would be without this actor and those behind it. */
+  readonly changes: readonly PacketChange[];
+  /** What became of the packet, where that is this actor's doing. */
+  readonly verdict?: Verdict;
 }
 
 export interface EmittedEvent {
@@ -84,8 +91,7 @@ export interface ExplainedPacket extends Common {
   readonly events: readonly EmittedEvent[];
   /** What policies remembered of this packet. */
   readonly state: readonly StateChange[];
-  /** `answer`: instead of passing, it goes back to its sender. */
-  readonly verdict: "pass" | "drop" | "redirect" | "answer";
+  readonly verdict: Verdict;
   /** Where a redirected packet goes: an interface, by name where its parameter gave one, else by number. */
   readonly redirectedTo?: string;
   readonly copies: readonly PacketCopy[];

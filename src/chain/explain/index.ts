@@ -11,6 +11,7 @@ export type {
   PacketToExplain,
   SelectorAnswer,
   SkippedPacket,
+  Verdict,
 } from "./explanation.ts";
 export { runningState } from "./running-state.ts";
 export type { StateChange } from "./state-changes.ts";

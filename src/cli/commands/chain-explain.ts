@@ -131,7 +131,7 @@ async function makeExplainer(chain: string, { local, withState }: Flags): Promis
   const isFile = /[./]/.test(chain);
   const composed = isFile ? await loadChainFile(chain) : await rebuildChain(openChain(chain).description);
   const explainer = new Explainer(composed, options);
-  return withState ? new Explainer(explainer.plan, { ...options, ...runningState(explainer.plan) }) : explainer;
+  return withState ? new Explainer(composed, { ...options, ...runningState(explainer.plan) }) : explainer;
 }
 
 /** Until Ctrl-C, or until as many were shown as were asked for. */
