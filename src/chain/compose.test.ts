@@ -11,6 +11,14 @@ const limit = () => new ActorChain().add("rate_limit", { rate: "1mbit" });
 const limitOn = (options: object) => new PolicyChain(any(), limit(), { interfaces: ["a"], ...options }).compile();
 const src = (prefix: string) => ["src", { prefix }] as const;
 
+test("SelectorChain refuses parameters that do not go together", () => {
+  const upTo = 1n << 32n;
+  const wrong = { of: "subflow", from: 0, to: upTo };
+  expect(() => any().select("sequence", wrong)).toThrow(/Cannot select by sequence: numbers of subflows have 32 bits/);
+  expect(() => any().select("sequence", { ...wrong, to: upTo - 1n })).not.toThrow();
+  expect(() => any().select("sequence", { ...wrong, of: "data" })).not.toThrow();
+});
+
 describe("SelectorChain", () => {
   test("matches every packet when it is fresh", () => {
     expect(show(any())).toBe("any TCP packet");

@@ -1,5 +1,6 @@
 /** Composing a chain: which packets (selectors), what happens to them (actors). Nothing here touches the kernel. */
 import type { Actor, InputsOf, ParameterType, Selector } from "../policy/index.ts";
+import type { ConstantValue } from "../compiler/index.ts";
 import { builtInActor, builtInSelector } from "../policies/registry.ts";
 import { insertTerm, mapSelectors, selectorEntries, type Expression, type SelectorEntry } from "./expression.ts";
 import {
@@ -134,8 +135,12 @@ function toExpression(policy: string | Selector | SelectorChain | MemberSet, inp
 }
 
 function checkSelector(selector: Selector, inputs: InputRecord): void {
-  for (const [name, type, input] of completeInputs(selector, inputs))
-    readConstant(type, input, `${selector.name}.${name}`);
+  const values = completeInputs(selector, inputs).map(([name, type, input]) => [
+    name,
+    readConstant(type, input, `${selector.name}.${name}`),
+  ]);
+  const problem = selector.check?.(Object.fromEntries(values) as Record<string, ConstantValue>);
+  if (problem !== undefined) throw new ParameterError(`Cannot select by ${selector.name}: ${problem}`);
 }
 
 /** Which interfaces there are is known where the chain is submitted: in another network namespace, maybe. */

@@ -62,6 +62,10 @@ function meetsOnConnection({ tcp }: Packet, from: u64, to: u64): boolean {
 export const sequence = selector({
   name: "sequence",
   params: { of: choice("subflow", "data"), from: u64, to: u64 },
+  check({ of, from, to }) {
+    if (of === "data" || (from <= 0xffff_ffffn && to <= 0xffff_ffffn)) return undefined;
+    return 'numbers of subflows have 32 bits; of: "data" takes more';
+  },
   run(packet, { of, from, to }) {
     switch (of) {
       case "subflow":

@@ -19,6 +19,8 @@ export interface Policy<P = Parameters> {
   readonly state: State;
   /** Whether it looks at every TCP packet, before the selectors. */
   readonly observes: boolean;
+  /** What is wrong with parameters that are each right by themselves; see `selector`. */
+  check?(values: Readonly<Record<string, unknown>>): string | undefined;
   /** Whether a selector says what its members are, so that these may be kept in a set. */
   readonly hasMembers: boolean;
   /** Packets an actor needs to see; the chain is attached accordingly unless told otherwise. */
@@ -58,7 +60,13 @@ const namePattern = /^[a-z][a-z0-9_]{0,31}$/;
 
 function definePolicy(
   kind: "selector" | "actor",
-  options: Common<unknown, unknown> & { on?: string; direction?: string; observe?: unknown; member?: unknown },
+  options: Common<unknown, unknown> & {
+    on?: string;
+    direction?: string;
+    observe?: unknown;
+    member?: unknown;
+    check?: Policy["check"];
+  },
 ): Policy {
   if (!namePattern.test(options.name))
     throw new TypeError(
@@ -72,6 +80,7 @@ function definePolicy(
     state: (options.state as State | undefined) ?? {},
     observes: options.observe !== undefined,
     hasMembers: options.member !== undefined,
+    ...(options.check && { check: options.check }),
     direction: (options.direction as "both" | undefined) ?? "ingress",
     module: callerModule(),
   };
@@ -83,6 +92,10 @@ function definePolicy(
  */
 export type Member<P> = {
   readonly [K in keyof P as MemberValue<P[K]> extends never ? never : K]: MemberValue<P[K]>;
+};
+/** Parameters as they are checked: integers, words and booleans. */
+export type Checked<P> = {
+  readonly [K in keyof P]: P[K] extends ParameterType<infer V, infer _> ? (V extends number ? bigint : V) : never;
 };
 type MemberValue<T> =
   T extends ParameterType<infer V, infer _>
@@ -96,7 +109,8 @@ type MemberValue<T> =
 /**
  * Defines a selector: `run` says whether the packet is meant. Its parameters are constants of the compiled chain. It may
  * write to its state, but not to packets. With `member`, which says what a packet would be in a set of the selector's
- * members, any number of them cost one look-up.
+ * members, any number of them cost one look-up. `check`, which alone runs as JavaScript, says what is wrong with parameters that are
+ * each right by themselves.
  */
 export function selector<const P extends Parameters = {}, const S extends State = {}>(options: {
   name: string;
@@ -105,6 +119,7 @@ export function selector<const P extends Parameters = {}, const S extends State 
   observe?: Observe<S>;
   run(packet: Packet, params: Values<P>, state: StateViews<S>): boolean;
   member?(packet: Packet, params: Values<P>, state: StateViews<S>): Member<P> | undefined;
+  check?(values: Checked<P>): string | undefined;
 }): Selector<P> {
   return definePolicy("selector", options) as unknown as Selector<P>;
 }
