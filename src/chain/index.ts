@@ -15,5 +15,6 @@ export { listChains, openChain, RunningChain, type ChainParts } from "./running.
 export { RunningMembers, SetFullError } from "./running-members.ts";
 export type { ActorRates, ChainRates, ProgramRates, SelectorRates } from "./rates.ts";
 export { policyFile, sourceReader } from "./sources.ts";
-export type { FlowRecord } from "./state.ts";
+export { decodeEvent, type ChainEvent } from "./events.ts";
+export type { ChainState, FlowRecord, StateContents, TableRecord } from "./state.ts";
 export { ChainBusyError, ChainExistsError, NoSuchChainError } from "./store.ts";

@@ -73,8 +73,14 @@ function leave(runner: Runner): unknown {
 }
 
 describe("shared, observed, claimed and emitted", () => {
-  it.each(["xdp", "tcx_ingress", "tcx_egress"] as const)("kernel and VM agree on %s", (hook: Hook) => {
-    const tested = chain(options);
+  it.each([
+    ["xdp", "fused"],
+    ["tcx_ingress", "fused"],
+    ["tcx_egress", "fused"],
+    ["xdp", "linked"],
+    ["tcx_ingress", "linked"],
+  ] as const)("kernel and VM agree on %s, %s", (hook: Hook, mode) => {
+    const tested = chain({ ...options, mode });
     using kernel = new KernelRunner(tested, hook);
     const left = leave(kernel);
     expect(left).toEqual(leave(tested.vm(hook)));

@@ -8,18 +8,19 @@ const shop = `${importEverything}
 export const ports = table(u16, { packets: u32, last: u64 }, 8);
 export const verdicts = perPacket({ marks: u32, wide: u64 });
 export const totals = perCpu({ packets: u64, bytes: u64 });
-export function learnPorts(packet: Packet, { ports }: { ports: Table<StateRecord<{ packets: typeof u32; last: typeof u64 }>> }): void {
+type Kept = StateViews<{ ports: typeof ports }>;
+export function learnPorts(packet: Packet, { ports }: Kept): void {
   const port = ports.getOrCreate(packet.tcp.sourcePort);
   if (port) port.packets += 1;
 }
 `;
-const imports = `${importEverything.replace("type Tcp }", "type Tcp, type Table, type StateRecord }")}
+const imports = `${importEverything.replace("type Tcp }", "type Tcp, type StateViews }")}
 import { learnPorts, ports, totals, verdicts } from "./shop.ts";
 `;
 
 /** Policies of a file that shares the state of ./shop.ts. */
 function sharing(text: string, options: Omit<ChainOptions, "source">) {
-  const others = { "./shop.ts": shop.replace("type Tcp }", "type Tcp, type Table, type StateRecord }") };
+  const others = { "./shop.ts": shop.replace("type Tcp }", "type Tcp, type StateViews }") };
   return chain({ source: policySource(imports + text, others), ...options }).vm("xdp");
 }
 

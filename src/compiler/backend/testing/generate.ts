@@ -200,7 +200,10 @@ class Generator {
       case 2: {
         const size = random.pick([4, 8] as const);
         const base = random.chance(50) ? this.#stack : b.mapValue(MAP, 0);
-        b.atomicAdd(size, base, 8 * random.below(4), this.#operand(size === 8 ? 64 : 32));
+        const offset = 8 * random.below(4);
+        const value = this.#operand(size === 8 ? 64 : 32);
+        if (random.chance(50)) b.atomicAdd(size, base, offset, value);
+        else b.write(random.pick(size === 8 ? this.#wide : this.#narrow), b.atomicFetchAdd(size, base, offset, value));
         return;
       }
       case 3:
