@@ -157,8 +157,13 @@ function sameShape(a: StateSlot, b: StateSlot): boolean {
   return a.maxEntries === b.maxEntries && describeShape(a) === describeShape(b);
 }
 
-function setShape({ selector, kind, maxEntries, key, params }: SetSlot): string {
-  return JSON.stringify([selector, kind, maxEntries, key.map(fieldShape), params.map(fieldShape)]);
+function setShape(slot: SetSlot): string {
+  return `${slot.maxEntries} ${memberShape(slot)}`;
+}
+
+/** What members of two sets have to have in common to be members of both. */
+export function memberShape({ selector, kind, key, params }: SetSlot): string {
+  return JSON.stringify([selector, kind, key.map(fieldShape), params.map(fieldShape)]);
 }
 
 function fieldShape({ name, type, offset }: SetField): unknown[] {

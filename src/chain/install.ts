@@ -35,6 +35,7 @@ import {
   parameterKey,
   type Continuity,
 } from "./carry.ts";
+import { carryMembers } from "./carry-members.ts";
 import type { ActorEntry } from "./compose.ts";
 import { sumCounters } from "./counters.ts";
 import {
@@ -199,6 +200,7 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
     const host = openHostState(compiled.layout.state, compiled.maps, pins.directory);
     Object.values(host.maps).forEach(hold);
     const collection = hold(loadCollection(compiled, { ...host.maps, ...carried }));
+    carryMembers(old.layout, compiled.layout, from, collection.maps);
     const kept = carriedWords(old, compiled.layout, actors, partners, running.words());
     const parameters = parametersValue(blueprint, compiled.layout, kept);
     if (parameters) collection.maps[parametersMap].update(onlyKey, parameters);

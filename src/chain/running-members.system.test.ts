@@ -18,10 +18,11 @@ afterEach(() => {
 });
 afterAll(() => deleteNetns(netns));
 
-function submit(set: MemberSet): void {
+function limited(set: MemberSet): PolicyChain {
   const actors = new ActorChain().add("rate_limit", { rate: set.param("rate" as never), per: "connection" });
-  new PolicyChain(new SelectorChain().select(set), actors, { name, netns, interfaces: ["lo"] }).submit();
+  return new PolicyChain(new SelectorChain().select(set), actors, { name, netns, interfaces: ["lo"] });
 }
+const submit = (set: MemberSet) => limited(set).submit();
 
 const member = (host: number, mbit = 5) => ({ prefix: `10.0.0.${host}`, rate: `${mbit}mbit` });
 const phones = (max = 4) =>
@@ -142,6 +143,20 @@ describe("members of a running chain", () => {
     expect(openChain(name).members("others").list()).toEqual([member(9)]);
     expect(openChain(name).params()[0]).toEqual({ rate: "others.rate" });
     expect(shown()).toHaveLength(2);
+  });
+
+  test("go on in a chain that takes the old one's place with room for more, and are never too many for it", () => {
+    submit(phones());
+    members().remove([{ prefix: "10.0.0.1" }]);
+    members().add([member(3), member(4)]);
+    const before = shown();
+    limited(phones()).replace();
+    expect(shown()).toEqual(before);
+    limited(phones(1000)).replace();
+    expect(shown()).toEqual(before);
+    members().add(Array.from({ length: 200 }, (_, i) => member(10 + i)));
+    expect(() => limited(phones(100)).replace()).toThrow(/set phones has 203 members.*room for 100/);
+    expect(members().count()).toBe(203);
   });
 
   test("reach sockets that run when they come, change them, and let go of them when they go", async () => {

@@ -13,7 +13,7 @@ export class SetFullError extends Error {
     super(
       `Cannot add ${adding} members to the set ${name}: it has ${has} and can have ${maxEntries}, ` +
         `so that there is room for ${Math.max(0, maxEntries - has)}; nothing was changed. ` +
-        "Remove some, or submit the chain with a larger max",
+        "Remove some, or replace the chain by one whose set has a larger max: it keeps them",
     );
   }
 }
