@@ -43,43 +43,46 @@ interface Source {
 
 export class EventFeed {
   readonly #handlers: FeedHandlers;
+  readonly #only: string | undefined;
   readonly #sources = new Map<string, Source>();
 
-  constructor(handlers: FeedHandlers) {
+  /**
+   * @param only one chain, instead of all
+   * @throws NoSuchChainError, ChainError when it emits nothing
+   */
+  constructor(handlers: FeedHandlers, only?: string) {
     this.#handlers = handlers;
+    this.#only = only;
+    if (only === undefined) this.refresh();
+    else this.#add(only);
   }
 
-  /** The chains whose events are read now. */
-  get chains(): string[] {
-    return [...this.#sources.keys()];
+  /** Whether events are read now. */
+  get isReading(): boolean {
+    return this.#sources.size > 0;
   }
 
-  /** Reads one chain. @throws NoSuchChainError, ChainError when it emits nothing */
-  add(name: string): void {
+  /**
+   * Goes on with chains that have come or were replaced, leaves those that have gone, and tells what was lost.
+   * @returns whether there are chains left that may emit events now or later
+   */
+  refresh(): boolean {
+    const names = chainNames().filter((name) => this.#only === undefined || name === this.#only);
+    for (const [name, source] of this.#sources) {
+      const now = names.includes(name) ? openChain(name).description : undefined;
+      if (now && versionOf(now) === versionOf(source.running.description)) this.#tellLost(source);
+      else this.#drop(name, source);
+    }
+    for (const name of names)
+      if (!this.#sources.has(name) && openChain(name).description.layout.events.length > 0) this.#add(name);
+    return this.#only === undefined || names.length > 0;
+  }
+
+  #add(name: string): void {
     const running = openChain(name);
     const reader = running.readEvents((event) => this.#handlers.event(nameEvent(event, running.description)));
     this.#sources.set(name, { running, reader, lost: running.counters().lostEvents ?? 0 });
     reader.drain();
-  }
-
-  /**
-   * Leaves chains that have gone, goes on with those that were replaced, tells what was lost; and, with `takeNew`, reads all
-   * chains that emit events and have come since.
-   */
-  refresh(takeNew: boolean): void {
-    const names = chainNames();
-    for (const [name, source] of this.#sources) {
-      const now = names.includes(name) ? openChain(name).description : undefined;
-      if (now && versionOf(now) === versionOf(source.running.description)) {
-        this.#tellLost(source);
-        continue;
-      }
-      this.#drop(name, source);
-      if (now && now.layout.events.length > 0) this.add(name);
-    }
-    if (!takeNew) return;
-    for (const name of names)
-      if (!this.#sources.has(name) && openChain(name).description.layout.events.length > 0) this.add(name);
   }
 
   #tellLost(source: Source): void {

@@ -110,6 +110,28 @@ test("emptcp events finds chains that come later, tells of the path manager with
   expect(await once(child, "exit")).toEqual([null, "SIGINT"]);
 });
 
+test("emptcp events goes on with a chain that is changed, also when it is silent meanwhile", async () => {
+  apply();
+  const { child, output, lines, until } = events(name, "--json");
+  await connectOnce();
+  await until(() => lines().length === 1);
+  const edit = (...args: string[]) => expect(emptcp(["chain", "edit", name, ...args])).toMatchObject({ status: 0 });
+  edit("--disable", "tell");
+  await connectOnce();
+  edit("--enable", "tell");
+  const ports: number[] = [];
+  await vi.waitFor(
+    async () => {
+      ports.push(await connectOnce());
+      expect(lines().length, JSON.stringify(output)).toBeGreaterThan(1);
+    },
+    { timeout: 20_000, interval: 700 },
+  );
+  const told = lines().map((line) => (JSON.parse(line) as { fields: { port: number } }).fields.port);
+  expect(ports).toContain(told[1]);
+  expect(child.exitCode).toBeNull();
+});
+
 test("emptcp events ends when its chain is removed", async () => {
   apply();
   const { child, output, until } = events(name);

@@ -60,23 +60,21 @@ async function eventsCommand(
       show();
       if (--left === 0) finish();
     };
-    const feed = new EventFeed({
-      event: (event) => tell(() => (json ? printJsonLine(chainJson(event)) : print(chainLine(event)))),
-      lost: (name, lost) =>
+    const handlers = {
+      event: (event: NamedEvent) => tell(() => (json ? printJsonLine(chainJson(event)) : print(chainLine(event)))),
+      lost: (name: string, lost: number) =>
         process.stderr.write(`emptcp: ${lost} events of chain ${name} were lost: too many at once\n`),
-    });
-    const reader = mptcp
-      ? readMptcpEvents(
-          {
-            event: (event) => tell(() => (json ? printJsonLine(mptcpJson(event)) : print(mptcpLine(event)))),
-            lost: () => process.stderr.write("emptcp: Some events of the path manager were lost: too many at once\n"),
-          },
-          netns,
-        )
-      : undefined;
+    };
+    const pathManager = {
+      event: (event: MptcpEvent) => tell(() => (json ? printJsonLine(mptcpJson(event)) : print(mptcpLine(event)))),
+      lost: () => process.stderr.write("emptcp: Some events of the path manager were lost: too many at once\n"),
+    };
+    const reader = mptcp ? readMptcpEvents(pathManager, netns) : undefined;
+    let feed: EventFeed | undefined;
+    let timer: NodeJS.Timeout | undefined;
     const end = undoAtExit(() => {
       clearInterval(timer);
-      feed.close();
+      feed?.close();
       reader?.close();
     });
     const finish = () => {
@@ -86,26 +84,25 @@ async function eventsCommand(
         resolve();
       });
     };
-    const timer = setInterval(() => {
+    const orFail = (work: () => void) => {
       try {
-        feed.refresh(chain === undefined);
-        if (chain === undefined || feed.chains.length > 0) return;
-        process.stderr.write(`emptcp: Chain ${chain} was removed\n`);
-        finish();
+        work();
       } catch (error) {
         end();
         reject(error);
       }
-    }, refreshMs);
-    try {
-      if (chain === undefined) feed.refresh(true);
-      else feed.add(chain);
-      if (chain === undefined && feed.chains.length === 0 && !mptcp)
-        process.stderr.write("emptcp: No chain emits events yet; waiting for one\n");
-    } catch (error) {
-      end();
-      reject(error);
-    }
+    };
+    orFail(() => {
+      const started = new EventFeed(handlers, chain);
+      feed = started;
+      if (!started.isReading && !mptcp) process.stderr.write("emptcp: No chain emits events yet; waiting for one\n");
+      const refresh = () => {
+        if (started.refresh()) return;
+        process.stderr.write(`emptcp: Chain ${chain} was removed\n`);
+        finish();
+      };
+      timer = setInterval(() => orFail(refresh), refreshMs);
+    });
   });
 }
 
