@@ -6,6 +6,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import { programArrayPrefix } from "../compiler/steps.ts";
 import {
   ensurePinDirectory,
   exchangePins,
@@ -14,6 +15,7 @@ import {
   openLink,
   openMap,
   startTimeOf,
+  waitForPrograms,
   type DirectoryLock,
 } from "../linux/index.ts";
 import { decodeDescription, foreignDescription, UnknownVersionError, type ChainDescription } from "./description.ts";
@@ -264,15 +266,23 @@ function linkIds(directory: string | undefined): Set<number> {
   return ids;
 }
 
+const isProgramArray = (pin: string): boolean => pin.startsWith(`map_${programArrayPrefix}`);
+
 /**
  * Unpins everything in a chain's directory, and the directory; links go first, so that no program runs without its pins.
  * @param sparing ids of links that are pinned elsewhere and stay attached
  */
 export function removePins(directory: string, sparing: ReadonlySet<number> = new Set()): void {
   const pins = readdirSync(directory).sort((a, b) => Number(b.startsWith("link_")) - Number(a.startsWith("link_")));
+  let isWaiting = pins.some(isProgramArray);
   for (const pin of pins) {
     const path = `${directory}/${pin}`;
     if (pin.startsWith("link_")) detach(path, sparing);
+    // The kernel empties a program array with its last pin: packets on their way would not find the rest of the chain.
+    else if (isWaiting) {
+      waitForPrograms();
+      isWaiting = false;
+    }
     unlinkSync(path);
   }
   rmdirSync(directory);

@@ -10,7 +10,8 @@ import type { ChainLayout } from "./layout.ts";
 
 export const stepsMap = "steps";
 /** The program array of a hook: its programs must be of one type, and what `packet.ingress` means differs. */
-export const programsMap = (hook: Hook): string => `programs_${hook}`;
+export const programsMap = (hook: Hook): string => `${programArrayPrefix}${hook}`;
+export const programArrayPrefix = "programs_";
 
 export const stepSize = 16;
 /** Steps are numbered by a byte, so that one byte decides where packets begin. */

@@ -101,7 +101,7 @@ interface StateTable extends StateContents {
 }
 
 function inspect(running: RunningChain) {
-  const { name, selector, actors, netns, submitted } = running.description;
+  const { name, selector, actors, netns, submitted, mode = "fused" } = running.description;
   const attachments = running.attachments();
   const params = running.params();
   const counters = running.counters();
@@ -116,6 +116,7 @@ function inspect(running: RunningChain) {
     attachments,
     netns,
     submitted,
+    mode,
     actors: actors.map((actor, i) => ({
       ...actor,
       params: params[i],
@@ -132,8 +133,8 @@ function inspect(running: RunningChain) {
 }
 
 function printDetails(details: ReturnType<typeof inspect>): void {
-  const { name, selector, actors, counters, sets, state, submitted } = details;
-  print(`${colours.bold(name)}  attached to ${describePlaces(details)}, ${formatAge(submitted)}`);
+  const { name, selector, actors, counters, sets, state, submitted, mode } = details;
+  print(`${colours.bold(name)}  attached to ${describePlaces(details)}, ${mode}, ${formatAge(submitted)}`);
   print(
     `Packets: ${showSelector(selector)}; seen ${formatCount(counters.seen)}, matched ${formatCount(counters.matched)}\n`,
   );
