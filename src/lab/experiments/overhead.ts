@@ -1,55 +1,44 @@
 /** The paper's section V-A (figure 5): what operations, chains and granularities cost packets, flows and processors. */
 import { createLab, type Lab } from "../lab.ts";
-import type { Report, Section } from "../report/report.ts";
-import { formatValue } from "../report/scales.ts";
 import type { LabSpec } from "../spec.ts";
 import { connectionLimit, startAnswering, type AnswerServer } from "../workload/many-flows.ts";
+import { inTurn, type Experiment, type ExperimentOptions, type Findings } from "./experiment.ts";
+import { addressesOf, attachSide, chainOfLength, type Side } from "./overhead/chains.ts";
+import { measureOperations } from "./overhead/operations.ts";
 import {
-  formatSpread,
-  inTurn,
-  spreadOf,
-  type Experiment,
-  type ExperimentOptions,
-  type Findings,
-} from "./experiment.ts";
-import { chainOfLength, lengths, type Length } from "./overhead/chains.ts";
-import { measureOperations, type Operations } from "./overhead/operations.ts";
-import {
-  costOfFlows,
-  costOfTransfer,
-  flowBytes,
-  granularities,
-  type CpuCost,
-  type FlowCost,
-} from "./overhead/traffic.ts";
-import { costByTuples, type TupleCost } from "./overhead/tuples.ts";
+  chainLengths,
+  checksOf,
+  concurrentSection,
+  cpuSection,
+  granularitySection,
+  lengthName,
+  limitedMbit,
+  operationsSection,
+  rttMs,
+  tuplesSection,
+  type Plan,
+  type Results,
+} from "./overhead/sections.ts";
+import { costOfFlows, costOfTransfer, flowBytes, granularities } from "./overhead/traffic.ts";
+import { costByTuples } from "./overhead/tuples.ts";
 
-const limitedMbit = 150;
+/** A link for each length, and one without a chain: chains stay attached while they are measured in turn. */
+const bareLink = "none";
+const linkOf = (length: number) => `length${length}`;
+const sideLinks = [bareLink, ...chainLengths.map(linkOf)];
+const granularityLink = (index: number) => `pick${index}`;
+const granularityCount = Object.keys(granularities(0, { local: "10.0.0.1", remote: "10.0.0.2" })).length;
 
-/** As between servers of a data centre. */
-const rttMs = 1;
-
-/** `flows` has no limit, so that flows are as short as this machine can make them; `limited` gives every chain the same work. */
+/** Links without a limit, so that flows are as short as this machine can make them. */
 export const overheadLab: LabSpec = {
   hosts: { client: {}, server: {} },
-  links: [
-    { name: "flows", between: ["client", "server"], largeFrames: false },
-    { name: "limited", between: ["client", "server"], rateMbit: limitedMbit },
-  ],
+  links: [...sideLinks, ...Array.from({ length: granularityCount }, (_, i) => granularityLink(i))].map((name) => ({
+    name,
+    between: ["client", "server"],
+    largeFrames: false,
+  })),
 };
 
-interface Plan {
-  readonly operations: { readonly rounds: number; readonly repeats: number };
-  readonly concurrent: readonly number[];
-  readonly rounds: number;
-  /** Flows at least, for each number of concurrent ones. */
-  readonly flows: number;
-  readonly tuples: readonly number[];
-  readonly tuplePackets: number;
-  readonly granularityFlows: number;
-  readonly cpuRounds: number;
-  readonly cpuMs: number;
-}
 const whole: Plan = {
   operations: { rounds: 5, repeats: 300_000 },
   concurrent: [1, 10, 100, 1000, 10_000],
@@ -62,7 +51,7 @@ const whole: Plan = {
   cpuMs: 2000,
 };
 const quick: Plan = {
-  operations: { rounds: 1, repeats: 5000 },
+  operations: { rounds: 1, repeats: 5000, names: ["src", "packet_type", "record", "mark", "mac_modify"] },
   concurrent: [1, 50],
   rounds: 1,
   flows: 10,
@@ -73,284 +62,77 @@ const quick: Plan = {
   cpuMs: 300,
 };
 
-const chainLengths = Object.keys(lengths).map(Number) as Length[];
-const lengthName = (length: Length) => `length ${length} (${lengths[length].join(" + ")})`;
-
-interface Results {
-  readonly plan: Plan;
-  readonly operations: Operations;
-  /** By number of concurrent flows, then by length. */
-  readonly concurrent: readonly {
-    readonly flows: number;
-    readonly rttMs: number;
-    readonly costs: Readonly<Record<string, readonly FlowCost[]>>;
-  }[];
-  readonly tuples: Readonly<Record<string, readonly TupleCost[]>>;
-  readonly granularity: Readonly<Record<string, readonly FlowCost[]>>;
-  readonly cpu: Readonly<Record<string, readonly CpuCost[]>>;
-}
+type Progress = (text: string) => void;
 
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
   const plan = brief ? quick : whole;
   await using lab = await createLab(overheadLab);
-  const operations = measureOperations(lab, "client", plan.operations, onProgress);
+  const operations = measureOperations(lab, bareLink, plan.operations, onProgress);
   const tuples = Object.fromEntries(
     chainLengths.map((length) => {
       onProgress(`packets of up to ${plan.tuples.at(-1)} flows, ${lengthName(length)}`);
-      return [length, costByTuples(lab, length, plan.tuples, plan.tuplePackets)];
+      return [length, costByTuples(lab, bareLink, length, plan.tuples, plan.tuplePackets)];
     }),
   );
   const server = await startAnswering(lab, "server");
   try {
-    const concurrent = await measureConcurrent(lab, server, plan, onProgress);
-    const granularity = await inTurn(
-      granularities.map(({ name }) => name),
-      plan.rounds,
-      async (name) => {
-        onProgress(`granularity: ${name}`);
-        const { chain } = granularities.find((one) => one.name === name)!;
-        return await costOfFlows(lab, server, chain(server.port), plan.granularityFlows, 1);
-      },
-    );
-    const cpu = await inTurn(["none", ...chainLengths.map(String)], plan.cpuRounds, async (side) => {
-      onProgress(`processors, chain of length ${side}`);
-      return await costOfTransfer(lab, side === "none" ? undefined : chainOfLength(Number(side) as Length), plan.cpuMs);
-    });
+    const granularity = await measureGranularity(lab, server, plan, onProgress);
+    const sides = new Map<string, Side>([["none", attachSide(lab, bareLink)]]);
+    for (const length of chainLengths) {
+      const link = linkOf(length);
+      sides.set(String(length), attachSide(lab, link, chainOfLength(length, addressesOf(lab, link))));
+    }
+    const concurrent = await measureConcurrent(lab, server, sides, plan, onProgress);
+    const cpu = await measureCpu(lab, sides, plan, onProgress);
+    for (const side of sides.values()) side.detach();
     return findings({ plan, operations, concurrent, tuples, granularity, cpu });
   } finally {
     server.stop();
   }
 }
 
+async function measureGranularity(lab: Lab, server: AnswerServer, plan: Plan, onProgress: Progress) {
+  const sides = new Map<string, Side>();
+  for (let index = 0; index < granularityCount; index++) {
+    const link = granularityLink(index);
+    const [name, chain] = Object.entries(granularities(server.port, addressesOf(lab, link)))[index];
+    sides.set(name, attachSide(lab, link, chain));
+    await lab.setLink(link, { rttMs });
+  }
+  const costs = await inTurn([...sides.keys()], plan.rounds, async (name) => {
+    onProgress(`granularity: ${name}`);
+    return await costOfFlows(lab, server, sides.get(name)!, plan.granularityFlows, 1);
+  });
+  for (const side of sides.values()) side.detach();
+  return costs;
+}
+
+type Sides = ReadonlyMap<string, Side>;
+
 /** One flow at a time without any delay, which is the worst case, then ever more with the delay. */
-async function measureConcurrent(lab: Lab, server: AnswerServer, plan: Plan, onProgress: (text: string) => void) {
+async function measureConcurrent(lab: Lab, server: AnswerServer, sides: Sides, plan: Plan, onProgress: Progress) {
   const limit = connectionLimit();
   const counts = [...new Set(plan.concurrent.map((count) => Math.min(count, limit)))];
   const results: Results["concurrent"][number][] = [];
   for (const [flows, delay] of [[1, 0] as const, ...counts.map((count) => [count, rttMs] as const)]) {
-    await lab.setLink("flows", { rttMs: delay });
+    for (const link of sideLinks) await lab.setLink(link, { rttMs: delay });
     const batches = Math.max(1, Math.round(plan.flows / flows));
     const rounds = flows >= 5000 ? 1 : plan.rounds;
-    const costs = await inTurn(["none", ...chainLengths.map(String)], rounds, async (side, round) => {
+    const costs = await inTurn([...sides.keys()], rounds, async (side, round) => {
       onProgress(`${flows} concurrent flows, chain of length ${side}, round ${round + 1} of ${rounds}`);
-      const chain = side === "none" ? undefined : chainOfLength(Number(side) as Length);
-      return await costOfFlows(lab, server, chain, flows, batches);
+      return await costOfFlows(lab, server, sides.get(side)!, flows, batches);
     });
     results.push({ flows, rttMs: delay, costs });
   }
   return results;
 }
 
-const shares = (costs: readonly FlowCost[]) => spreadOf(costs.map(({ sharePercent }) => sharePercent));
-const fraction = (value: number) => Number(value.toPrecision(2));
-
-function operationsSection({ operations }: Results): Section {
-  const rows = operations.measured;
-  const title = "Cost of each operation alone (figure 5a)";
-  return {
-    id: "5a",
-    title,
-    text: [
-      "Time per packet that a selector or an actor adds to a chain, and of the chain around them (parsing, counters). " +
-        "The paper: nanoseconds, on a Raspberry Pi 95 to 859 ns, which is 1.8 times what its servers take.",
-      ...(operations.left.length > 0 ? [`Not measured: ${operations.left.join("; ")}.`] : []),
-    ],
-    table: {
-      columns: [{ title: "operation" }, { title: "kind" }, { title: "time (ns)", number: true }],
-      rows: rows.map(({ name, kind, ns }) => [name, kind, ns.toFixed(1)]),
-    },
-    plot: {
-      kind: "bars",
-      title,
-      x: { label: "" },
-      y: { label: "time per packet", unit: "ns" },
-      groups: rows.map(({ name }) => name),
-      series: (["entry", "selector", "actor"] as const).map((kind) => ({
-        name: kind,
-        bars: rows.map((row) => (row.kind === kind ? { value: row.ns } : undefined)),
-      })),
-    },
-  };
-}
-
-function concurrentSection({ concurrent }: Results): Section {
-  const title = "Share of the flow completion time by length of the chain (figure 5b)";
-  const [worst, ...delayed] = concurrent;
-  const most = ({ costs }: Results["concurrent"][number]) =>
-    fraction(Math.max(...chainLengths.map((length) => shares(costs[length]).value)));
-  return {
-    id: "5b",
-    title,
-    text: [
-      `The chain's run time for a flow's packets, as a share of the flow's completion time: ${Math.max(...delayed.map(most))} % at most with a round trip of ${rttMs} ms; ` +
-        `the paper: below 2 %, for up to 10 000 concurrent flows. Without any delay, when a flow lasts for ${spreadOf(worst.costs["none"].map((one) => one.completionMs)).value.toFixed(2)} ms, it is ${most(worst)} %.`,
-      "Nothing limits the rate, and no chain spares a packet. Concurrent flows wait for each other, so what a chain takes is a " +
-        "smaller part of their time.",
-    ],
-    table: {
-      columns: [
-        { title: "concurrent flows", number: true },
-        { title: "round trip (ms)", number: true },
-        { title: "completion without a chain (ms)", number: true },
-        ...chainLengths.map((length) => ({ title: `share, ${lengthName(length)} (%)`, number: true as const })),
-        ...chainLengths.map((length) => ({ title: `ns per packet, ${length}`, number: true as const })),
-      ],
-      rows: concurrent.map(({ flows, rttMs: delay, costs }) => [
-        formatValue(flows),
-        String(delay),
-        formatSpread(spreadOf(costs["none"].map(({ completionMs }) => completionMs)), 2),
-        ...chainLengths.map((length) => formatSpread(shares(costs[length]), 4)),
-        ...chainLengths.map((length) => spreadOf(costs[length].map((one) => one.nsPerPacket)).value.toFixed(0)),
-      ]),
-    },
-    plot: {
-      kind: "lines",
-      title,
-      x: { label: "concurrent flows", log: true },
-      y: { label: "share of the flow completion time", unit: "%" },
-      series: chainLengths.map((length) => ({
-        name: lengthName(length),
-        points: delayed.map(({ flows, costs }) => {
-          const { value, low, high } = shares(costs[length]);
-          return { x: flows, y: value, low, high };
-        }),
-      })),
-    },
-  };
-}
-
-function tuplesSection({ plan, tuples }: Results): Section {
-  const title = "Time per packet by the number of flows that a chain knows";
-  return {
-    id: "5b-flows",
-    title,
-    text: [
-      "The same programs on packets of so many flows in turn, each run once, so with cold caches; what an empty program takes is " +
-        "subtracted. Finding a flow's record does not depend on how many there are, until they outgrow the processor's caches.",
-    ],
-    table: {
-      columns: [
-        { title: "flows", number: true },
-        ...chainLengths.map((length) => ({ title: `${lengthName(length)} (ns)`, number: true as const })),
-      ],
-      rows: plan.tuples.map((flows, i) => [
-        formatValue(flows),
-        ...chainLengths.map((length) => tuples[length][i].ns.toFixed(0)),
-      ]),
-    },
-    plot: {
-      kind: "lines",
-      title,
-      x: { label: "flows", log: true },
-      y: { label: "time per packet", unit: "ns" },
-      series: chainLengths.map((length) => ({
-        name: lengthName(length),
-        points: tuples[length].map(({ flows, ns }) => ({ x: flows, y: ns })),
-      })),
-    },
-  };
-}
-
-function granularitySection({ plan, granularity }: Results): Section {
-  const title = "Share of the flow completion time by granularity (figure 5c)";
-  const names = Object.keys(granularity);
-  const mean = names.reduce((sum, name) => sum + shares(granularity[name]).value, 0) / names.length;
-  return {
-    id: "5c",
-    title,
-    text: [
-      `A chain of length 4, ${plan.granularityFlows} concurrent flows, selections from all packets to none: ${fraction(mean)} % on average; the paper: 0.63 %.`,
-      "The fewer packets are selected, the less the actors cost; what remains is looking at every packet.",
-    ],
-    table: {
-      columns: [
-        { title: "selected" },
-        { title: "of the packets (%)", number: true },
-        { title: "share (%)", number: true },
-        { title: "ns per packet", number: true },
-      ],
-      rows: names.map((name) => [
-        name,
-        spreadOf(granularity[name].map(({ selectedPercent }) => selectedPercent)).value.toFixed(1),
-        formatSpread(shares(granularity[name]), 4),
-        spreadOf(granularity[name].map(({ nsPerPacket }) => nsPerPacket)).value.toFixed(0),
-      ]),
-    },
-    plot: {
-      kind: "bars",
-      title,
-      x: { label: "selected" },
-      y: { label: "share of the flow completion time", unit: "%" },
-      groups: names,
-      series: [{ name: "length 4", bars: names.map((name) => shares(granularity[name])) }],
-    },
-  };
-}
-
-function cpuSection({ cpu }: Results): Section {
-  const title = "Processor time of chains (figure 5d)";
-  const spread = (side: string, of: (cost: CpuCost) => number) => spreadOf(cpu[side].map(of));
-  const most = Math.max(...chainLengths.map((length) => spread(String(length), (one) => one.chainPercent).value));
-  return {
-    id: "5d",
-    title,
-    text: [
-      `A transfer of ${limitedMbit} Mbit/s in single packets: chains take ${fraction(most)} % of the processors at most, by the kernel's account of their run time; the paper: below 0.35 %.`,
-      "That account includes taking the time, about 20 ns a packet. How busy the whole machine is varies by more than that from run to run.",
-    ],
-    table: {
-      columns: [
-        { title: "chain" },
-        { title: "throughput (Mbit/s)", number: true },
-        { title: "chain's run time (% of all processors)", number: true },
-        { title: "machine busy (%)", number: true },
-      ],
-      rows: ["none", ...chainLengths.map(String)].map((side) => [
-        side === "none" ? "none" : lengthName(Number(side) as Length),
-        formatSpread(spread(side, (one) => one.mbit)),
-        side === "none"
-          ? "0"
-          : formatSpread(
-              spread(side, (one) => one.chainPercent),
-              3,
-            ),
-        formatSpread(spread(side, (one) => one.busyPercent)),
-      ]),
-    },
-    plot: {
-      kind: "bars",
-      title,
-      x: { label: "chain" },
-      y: { label: "run time, of all processors", unit: "%" },
-      groups: chainLengths.map(lengthName),
-      series: [
-        { name: "chain", bars: chainLengths.map((length) => spread(String(length), (one) => one.chainPercent)) },
-      ],
-    },
-  };
-}
-
-function checksOf({ concurrent, granularity, operations }: Results): Report["checks"] {
-  const runs = concurrent.flatMap(({ costs }) => chainLengths.flatMap((length) => costs[length]));
-  const least = Math.min(...runs.map(({ packetsPerFlow }) => packetsPerFlow));
-  const selected = (name: string) => spreadOf(granularity[name].map((one) => one.selectedPercent)).value;
-  return [
-    {
-      what: "every packet of every flow met its chain",
-      ok: least * 1500 >= flowBytes && runs.every((one) => one.selectedPercent === 100),
-      seen: `${least.toFixed(1)} packets a flow at least, all of them selected`,
-    },
-    {
-      what: "selections picked what they name",
-      ok: selected("every packet") === 100 && selected("another host") === 0 && selected("packets with data") < 100,
-      seen: granularities.map(({ name }) => `${name} ${selected(name).toFixed(1)} %`).join(", "),
-    },
-    {
-      what: "operations were measured",
-      ok: operations.measured.length > 10,
-      seen: `${operations.measured.length}`,
-    },
-  ];
+async function measureCpu(lab: Lab, sides: Sides, plan: Plan, onProgress: Progress) {
+  for (const link of sideLinks) await lab.setLink(link, { rateMbit: limitedMbit });
+  return await inTurn([...sides.keys()], plan.cpuRounds, async (side) => {
+    onProgress(`processors, chain of length ${side}`);
+    return await costOfTransfer(lab, sides.get(side)!, plan.cpuMs);
+  });
 }
 
 function findings(results: Results): Findings {
@@ -361,7 +143,7 @@ function findings(results: Results): Findings {
     question: "What does a chain cost per packet, what share of a flow's time is that, and how much of the processors?",
     setup: [
       `operations: BPF_PROG_TEST_RUN on an acknowledgment with timestamps and DATA_ACK, tc ingress, ${plan.operations.rounds} rounds of ${plan.operations.repeats} runs in turn with the chain without it; medians`,
-      "chains on both directions of the client's interface: src + record; src + record, blk_subflow, rate_limit; src, dst, ip_pair, src + record, blk_subflow, rate_limit, mark",
+      "chains on both directions of the client's interface: src + record; src + record, rate_limit, mark; src, dst, ip_pair, src + record, rate_limit, mark, mac_modify",
       `flows: answers of ${flowBytes / 1000} kB over MPTCP, all connections open before the first asks; no limit of rate; up to ${most} at the same time; run time by the kernel's run statistics`,
       `${plan.rounds} rounds, lengths in turn; medians, least and greatest`,
     ],

@@ -10,7 +10,7 @@ import { median } from "../measure/programs.ts";
 import type { Section } from "../report/report.ts";
 import type { LabSpec } from "../spec.ts";
 import { requestResponse } from "../workload/request-response.ts";
-import { megabits, startTransfer } from "../workload/transfer.ts";
+import { megabits, startTransfer, type Transfer } from "../workload/transfer.ts";
 import {
   attachChain,
   changePercent,
@@ -127,6 +127,8 @@ interface Large {
   readonly subflows: number;
   /** The server's addresses of the subflows beyond the first. */
   readonly addresses: readonly string[];
+  /** What had been received when the second one was there; undefined when it did not come before the measurement. */
+  readonly joinedAtBytes?: number;
   readonly ok: boolean;
 }
 
@@ -134,7 +136,7 @@ async function runLarge(lab: Lab, plan: Plan, receiveBufferBytes: number, side: 
   return await withChain(lab, side, async () => {
     const transfer = await startTransfer(lab, { link: "direct", receiveBufferBytes });
     try {
-      await sleep(plan.warmUpMs);
+      const joinedAtBytes = await warmUp(transfer, plan.warmUpMs);
       const [atMs, bytes] = [performance.now(), transfer.receivedBytes];
       await sleep(plan.measureMs);
       const mbit = megabits(transfer.receivedBytes - bytes, performance.now() - atMs);
@@ -142,11 +144,21 @@ async function runLarge(lab: Lab, plan: Plan, receiveBufferBytes: number, side: 
       lab.check();
       const { ok } = await transfer.stop();
       const addresses = subflows.map(({ local }) => local.address).filter((address) => address.startsWith("10.9."));
-      return { mbit, subflows: subflows.length, addresses, ok };
+      return { mbit, subflows: subflows.length, addresses, ok, ...(joinedAtBytes !== undefined && { joinedAtBytes }) };
     } finally {
       transfer.abort();
     }
   });
+}
+
+/** Waits, and says what had been received when there was a second subflow. */
+async function warmUp(transfer: Transfer, ms: number): Promise<number | undefined> {
+  let joinedAtBytes: number | undefined;
+  for (const endMs = performance.now() + ms; performance.now() < endMs; await sleep(10)) {
+    if (joinedAtBytes === undefined && transfer.receiverInfo().subflows.length > 1)
+      joinedAtBytes = transfer.receivedBytes;
+  }
+  return joinedAtBytes;
 }
 
 type Smalls = Readonly<Record<Side, readonly Small[]>>;
@@ -281,6 +293,7 @@ function largeSection(plan: Plan, larges: readonly Larges[]): Section {
 function findings(plan: Plan, smalls: readonly Smalls[], larges: readonly Larges[]): Findings {
   const joinsOf = (side: Side) => smalls.flatMap((one) => one[side].map((sample) => sample.joins));
   const grown = larges.flatMap((one) => one.grown);
+  const joinedAt = grown.map(({ joinedAtBytes }) => joinedAtBytes ?? 0);
   const everything = [
     ...smalls.flatMap((one) => smallSides.flatMap((side) => one[side])),
     ...larges.flatMap((one) => largeSides.flatMap((side) => one[side])),
@@ -293,7 +306,7 @@ function findings(plan: Plan, smalls: readonly Smalls[], larges: readonly Larges
     setup: [
       `three paths: direct (${directMbit} Mbit/s, 20 ms); left (20 ms) and right (60 ms), which share the link trunk (${trunksMbit.join(" or ")} Mbit/s)`,
       "the server announces an address behind left and one behind right; the client joins what it hears of",
-      `chain: on what reaches the client over direct, grow_paths { bytes: ${growBytes}, sharingId: ${rightId} }`,
+      `chain on the client's interface direct: grow_paths { bytes: ${growBytes}, sharingId: ${rightId} } keeps the first address back until then, and the second one for good`,
       `small flows: the client asks, the server answers with ${plan.smallKilobytes.join(", ")} kB, each on a connection of its own, one at a time; ${plan.smallRounds} rounds, sides in turn`,
       `large flows: ${plan.measureMs / 1000} s of a bulk transfer to the client (cubic) after ${plan.warmUpMs / 1000} s, receive buffers of ${plan.buffersKilobytes.join(", ")} kB; ${plan.largeRounds} rounds, sides in turn`,
     ],
@@ -311,6 +324,11 @@ function findings(plan: Plan, smalls: readonly Smalls[], larges: readonly Larges
         what: "with the chain, large flows had the direct and the left path, and no other",
         ok: grown.every(({ addresses }) => addresses.join() === "10.9.1.1"),
         seen: [...new Set(grown.map(({ addresses }) => ["direct", ...addresses].join(" and ")))].join("; "),
+      },
+      {
+        what: `with the chain, large flows had one path for the first ${growBytes / 1000} kB`,
+        ok: joinedAt.every((bytes) => bytes >= growBytes),
+        seen: `the second was there after ${Math.round(Math.min(...joinedAt) / 1000)} to ${Math.round(Math.max(...joinedAt) / 1000)} kB`,
       },
       {
         what: "every byte arrived",

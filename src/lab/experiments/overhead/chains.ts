@@ -2,24 +2,28 @@
 import { ActorChain, PolicyChain, SelectorChain, type RunningChain } from "../../../chain/index.ts";
 import { chainDirectory } from "../../../chain/store.ts";
 import { openLink, programFromId, type KernelProgram } from "../../../linux/index.ts";
+import type { Lab } from "../../lab.ts";
+import { bare } from "../../plan.ts";
+import { attachChain } from "../experiment.ts";
 
-/** Selectors that match every packet between the hosts of the lab: the worst case. */
-const selectors = [
-  ["src", { prefix: "10.0.0.0/8" }],
-  ["dst", { prefix: "10.0.0.0/8" }],
-  ["ip_pair", { local: "10.0.1.1", remote: "10.0.1.2" }],
-  ["src", { prefix: "0.0.0.0/1" }],
-] as const;
 const actors = [
   ["record", {}],
-  ["blk_subflow", {}],
   ["rate_limit", { rate: "30gbit" }],
   ["mark", { mark: 7 }],
+  ["mac_modify", {}],
 ] as const;
 
 /** The paper's lengths: 1 selector and 1 actor, 1 and 3, 4 and 4. */
 export const lengths = { 2: [1, 1], 4: [1, 3], 8: [4, 4] } as const;
 export type Length = keyof typeof lengths;
+
+export type Addresses = { readonly local: string; readonly remote: string };
+
+/** The client's and the server's address on a link. */
+export function addressesOf(lab: Lab, link: string): Addresses {
+  const [client, server] = lab.link(link).ends;
+  return { local: bare(client.ipv4), remote: bare(server.ipv4) };
+}
 
 export function actorChain(count: number): ActorChain {
   const chain = new ActorChain();
@@ -27,11 +31,43 @@ export function actorChain(count: number): ActorChain {
   return chain;
 }
 
-export function chainOfLength(length: Length): PolicyChain {
+/** A chain whose selectors match every packet between the two hosts: the worst case. */
+export function chainOfLength(length: Length, addresses: Addresses): PolicyChain {
   const [selecting, acting] = lengths[length];
+  const selectors = [
+    ["src", { prefix: "10.0.0.0/8" }],
+    ["dst", { prefix: "10.0.0.0/8" }],
+    ["ip_pair", addresses],
+    ["src", { prefix: "0.0.0.0/1" }],
+  ] as const;
   const selected = new SelectorChain();
   for (const [name, inputs] of selectors.slice(0, selecting)) selected.select(name, inputs);
   return new PolicyChain(selected, actorChain(acting));
+}
+
+/** A link between client and server, with or without a chain on the client's end of it. */
+export interface Side {
+  readonly link: string;
+  readonly running?: RunningChain;
+  /** As attached, to read their run statistics. */
+  readonly programs: readonly KernelProgram[];
+  readonly detach: () => void;
+}
+
+/** Attaches a chain to both directions of a link's end at the client. Each stays while sides are measured in turn. */
+export function attachSide(lab: Lab, link: string, chain?: PolicyChain): Side {
+  if (chain === undefined) return { link, programs: [], detach: () => {} };
+  const { running, detach } = attachChain(lab, "client", link, chain.with({ direction: "both" }), [link]);
+  const programs = programsOf(running);
+  return {
+    link,
+    running,
+    programs,
+    detach: () => {
+      for (const program of programs) program.close();
+      detach();
+    },
+  };
 }
 
 /** The programs of a chain on packets, as attached. Close them. */

@@ -25,7 +25,7 @@ const inputs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   rate_limit: { rate: "30gbit" },
   mark: { mark: 7 },
   mac_modify: { source: "02:00:00:00:00:07", destination: "02:00:00:00:00:08" },
-  redirect: { interface: "flows" },
+  redirect: { interface: "lo" },
 };
 
 /** A copy of each of a million packets would really be sent. */
@@ -44,11 +44,19 @@ export interface Operations {
   readonly left: readonly string[];
 }
 
-/** Measures on `host`'s interface `flows`, in `rounds` rounds of `repeats` runs each. */
+export interface Effort {
+  readonly rounds: number;
+  /** Runs in each round. */
+  readonly repeats: number;
+  /** All policies unless told. */
+  readonly names?: readonly string[];
+}
+
+/** Measures on the client's end of `link`. */
 export function measureOperations(
   lab: Lab,
-  host: string,
-  effort: { readonly rounds: number; readonly repeats: number },
+  link: string,
+  effort: Effort,
   onProgress: (text: string) => void,
 ): Operations {
   const measured: Operation[] = [];
@@ -56,7 +64,7 @@ export function measureOperations(
   const empty = loadEmpty();
   const attach = (title: string, selectors: SelectorChain, actors: ActorChain) => {
     const chain = new PolicyChain(selectors, actors, { direction: "ingress" });
-    const { running, detach } = attachChain(lab, host, `op-${title}`, chain, ["flows"]);
+    const { running, detach } = attachChain(lab, "client", `op-${title}`, chain, [link]);
     const [program] = programsOf(running);
     return {
       program,
@@ -73,6 +81,7 @@ export function measureOperations(
     measured.push({ name: "chain entry", kind: "entry", ns: entry - around });
     for (const policy of Object.values(builtIn) as Policy[]) {
       const { name } = policy;
+      if (effort.names?.includes(name) === false) continue;
       onProgress(`${policy.kind} ${name} alone`);
       if (policy.on === "socket") {
         left.push(`${name} (it runs per round trip, not per packet)`);

@@ -1,4 +1,5 @@
 /** Figures 5b to 5d: what chains cost real flows, by the kernel's own account of their run time. */
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PolicyChain, SelectorChain } from "../../../chain/index.ts";
 import { enableRunStatistics } from "../../../linux/index.ts";
@@ -6,9 +7,7 @@ import type { Lab } from "../../lab.ts";
 import { parseCpuTicks } from "../../measure/steal.ts";
 import { runManyFlows, type AnswerServer } from "../../workload/many-flows.ts";
 import { megabits, startTransfer } from "../../workload/transfer.ts";
-import { attachChain } from "../experiment.ts";
-import { readFileSync } from "node:fs";
-import { actorChain, programsOf, runTotals } from "./chains.ts";
+import { actorChain, addressesOf, runTotals, type Addresses, type Side } from "./chains.ts";
 
 /** Bytes of each flow's answer. */
 export const flowBytes = 20_000;
@@ -24,62 +23,54 @@ export interface FlowCost {
   readonly selectedPercent: number;
 }
 
-/** Runs `count` flows at the same time, `batches` times, through a chain on both directions of the client's interface. */
+/** Runs `count` flows at the same time, `batches` times, over a side's link. */
 export async function costOfFlows(
   lab: Lab,
   server: AnswerServer,
-  chain: PolicyChain | undefined,
+  side: Side,
   count: number,
   batches: number,
 ): Promise<FlowCost> {
-  const attached = chain && attachChain(lab, "client", "cost", chain.with({ direction: "both" }), ["flows"]);
-  const programs = attached ? programsOf(attached.running) : [];
+  const address = addressesOf(lab, side.link).remote;
   const statistics = enableRunStatistics();
   try {
-    const before = runTotals(programs);
+    const before = { ...runTotals(side.programs), ...side.running?.counters() };
     let completionMs = 0;
     for (let batch = 0; batch < batches; batch++) {
-      const flows = await runManyFlows(lab, {
-        client: "client",
-        address: "10.0.1.2",
-        port: server.port,
-        count,
-        responseBytes: flowBytes,
-      });
+      const options = { client: "client", address, port: server.port, count, responseBytes: flowBytes };
+      const flows = await runManyFlows(lab, options);
       completionMs += flows.completionMs.reduce((sum, one) => sum + one, 0);
     }
-    const after = runTotals(programs);
+    const after = { ...runTotals(side.programs), ...side.running?.counters() };
     const [ns, packets, flows] = [after.ns - before.ns, after.packets - before.packets, count * batches];
-    const counters = attached?.running.counters();
+    const [seen, matched] = [(after.seen ?? 0) - (before.seen ?? 0), (after.matched ?? 0) - (before.matched ?? 0)];
     return {
       completionMs: completionMs / flows,
       sharePercent: (100 * ns) / 1e6 / completionMs,
       nsPerPacket: packets === 0 ? 0 : ns / packets,
       packetsPerFlow: packets / flows,
-      selectedPercent: counters === undefined ? 0 : (100 * counters.matched) / counters.seen,
+      selectedPercent: seen === 0 ? 0 : (100 * matched) / seen,
     };
   } finally {
     statistics.close();
-    for (const program of programs) program.close();
-    attached?.detach();
   }
 }
 
-/** Selections from all packets to few, each with the three actors of a chain of length 4; the paper's figure 5c. */
-export const granularities: readonly { readonly name: string; readonly chain: (port: number) => PolicyChain }[] = [
-  { name: "every packet", chain: () => chainOn(new SelectorChain()) },
-  {
-    name: "one pair of hosts",
-    chain: () => chainOn(new SelectorChain().select("ip_pair", { local: "10.0.1.1", remote: "10.0.1.2" })),
-  },
-  { name: "one server port", chain: (port) => chainOn(new SelectorChain().select("port", { port, side: "remote" })) },
-  { name: "packets with data", chain: () => chainOn(new SelectorChain().select("packet_type", { type: "data" })) },
-  { name: "SYNs", chain: () => chainOn(new SelectorChain().select("packet_type", { type: "mptcp_syn" })) },
-  { name: "another host", chain: () => chainOn(new SelectorChain().select("src", { prefix: "192.0.2.1" })) },
-];
+const everything = () => new SelectorChain();
 
-function chainOn(selectors: SelectorChain): PolicyChain {
-  return new PolicyChain(selectors, actorChain(3));
+/** Selections from all packets to none, each with the three actors of a chain of length 4; the paper's figure 5c. */
+export function granularities(port: number, addresses: Addresses): Readonly<Record<string, PolicyChain>> {
+  const selections = {
+    "every packet": everything(),
+    "one pair of hosts": everything().select("ip_pair", addresses),
+    "one server port": everything().select("port", { port, side: "remote" }),
+    "packets with data": everything().select("packet_type", { type: "data" }),
+    SYNs: everything().select("packet_type", { type: "mptcp_syn" }),
+    "another host": everything().select("src", { prefix: "192.0.2.1" }),
+  };
+  return Object.fromEntries(
+    Object.entries(selections).map(([name, selectors]) => [name, new PolicyChain(selectors, actorChain(3))]),
+  );
 }
 
 export interface CpuCost {
@@ -90,18 +81,17 @@ export interface CpuCost {
   readonly chainPercent: number;
 }
 
-/** A transfer over the rate-limited link for `ms`, through a chain or none: the work is the same, only the chain differs. */
-export async function costOfTransfer(lab: Lab, chain: PolicyChain | undefined, ms: number): Promise<CpuCost> {
-  const attached = chain && attachChain(lab, "client", "cpu", chain.with({ direction: "both" }), ["limited"]);
-  const programs = attached ? programsOf(attached.running) : [];
+/** A transfer over a side's rate-limited link for `ms`: the work is the same for every side, only the chain differs. */
+export async function costOfTransfer(lab: Lab, side: Side, ms: number): Promise<CpuCost> {
   // Not while the processors are watched without a chain: taking the time costs time too.
-  const statistics = chain && enableRunStatistics();
-  const transfer = await startTransfer(lab, { link: "limited" });
+  const statistics = side.running && enableRunStatistics();
+  const transfer = await startTransfer(lab, { link: side.link });
   try {
     await sleep(500);
-    const [before, ticks, atMs, bytes] = [runTotals(programs), readCpu(), performance.now(), transfer.receivedBytes];
+    const [before, ticks, atMs] = [runTotals(side.programs), readCpu(), performance.now()];
+    const bytes = transfer.receivedBytes;
     await sleep(ms);
-    const [after, now, elapsedMs] = [runTotals(programs), readCpu(), performance.now() - atMs];
+    const [after, now, elapsedMs] = [runTotals(side.programs), readCpu(), performance.now() - atMs];
     return {
       mbit: megabits(transfer.receivedBytes - bytes, elapsedMs),
       busyPercent: 100 * (1 - (now.idle - ticks.idle) / (now.total - ticks.total)),
@@ -110,8 +100,6 @@ export async function costOfTransfer(lab: Lab, chain: PolicyChain | undefined, m
   } finally {
     transfer.abort();
     statistics?.close();
-    for (const program of programs) program.close();
-    attached?.detach();
   }
 }
 

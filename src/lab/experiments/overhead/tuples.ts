@@ -3,7 +3,7 @@ import { testRun, type KernelProgram } from "../../../linux/index.ts";
 import type { Lab } from "../../lab.ts";
 import { median } from "../../measure/programs.ts";
 import { attachChain } from "../experiment.ts";
-import { chainOfLength, programsOf, type Length } from "./chains.ts";
+import { addressesOf, chainOfLength, programsOf, type Length } from "./chains.ts";
 import { loadEmpty } from "./operations.ts";
 import { acknowledgment } from "./packets.ts";
 
@@ -14,13 +14,19 @@ export interface TupleCost {
 }
 
 /**
- * Runs the chain once on each of at least `least` packets that take turns among so many flows. Between two runs the
+ * Runs the chain, attached to `link`, once on each of at least `least` packets that take turns among so many flows. Between two runs the
  * processor did other things, as it does between real packets: these are times with cold caches.
  */
-export function costByTuples(lab: Lab, length: Length, counts: readonly number[], least: number): TupleCost[] {
+export function costByTuples(
+  lab: Lab,
+  link: string,
+  length: Length,
+  counts: readonly number[],
+  least: number,
+): TupleCost[] {
   const empty = loadEmpty();
-  const chain = chainOfLength(length).with({ direction: "ingress" });
-  const { running, detach } = attachChain(lab, "client", "tuples", chain, ["flows"]);
+  const chain = chainOfLength(length, addressesOf(lab, link)).with({ direction: "ingress" });
+  const { running, detach } = attachChain(lab, "client", "tuples", chain, [link]);
   const [program] = programsOf(running);
   try {
     return counts.map((flows) => {
