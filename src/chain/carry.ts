@@ -132,7 +132,7 @@ export function carriedTotals(
  */
 export function carriedMaps(old: ChainLayout, next: ChainLayout, partners: Continuity): Record<string, string> {
   const state = next.state.flatMap((slot) => {
-    if (slot.host !== undefined) return [];
+    if (slot.host !== undefined || slot.kind === "perPacket") return [];
     const before = old.state.find(
       (one) => one.owners.some((owner) => isPartner(owner, slot, partners)) && sameShape(one, slot),
     );

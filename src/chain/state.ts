@@ -37,15 +37,6 @@ export function readFields(record: Uint8Array, slot: StateSlot): Record<string, 
   );
 }
 
-/** Raw byte fields of a record. */
-export function readBytes(record: Uint8Array, slot: StateSlot): Record<string, Uint8Array> {
-  return Object.fromEntries(
-    slot.fields.flatMap(({ name, type, offset }) =>
-      typeof type === "object" ? [[name, record.slice(offset, offset + type.bytes)]] : [],
-    ),
-  );
-}
-
 /** The sum of the CPUs' records, field by field; raw bytes are the first CPU's. */
 export function sumRecords(records: readonly Uint8Array[], slot: StateSlot): Uint8Array {
   const sum = records[0].slice();

@@ -52,6 +52,23 @@ export const job = actor({
   },
 });`;
 
+/** On sockets, the same state and events. */
+const socketPolicies = `${importEverything}
+const jobs = claimable(flows({ turns: u32 }, 64));
+const seen = event("seen", { turns: u32 });
+export const watch = socketActor({
+  name: "watch",
+  state: { jobs, totals: perCpu({ sockets: u64 }), note: perPacket({ turns: u32 }) },
+  run(socket, _, { jobs, totals, note }) {
+    totals.sockets += 1;
+    const job = jobs.getOrCreate(socket.flow);
+    if (!job) return;
+    note.turns = fetchAdd(job.turns, 1);
+    if (!claim(job)) offer(job);
+    emit(seen, socket.flow, { turns: note.turns });
+  },
+});`;
+
 const options: ChainOptions = { source: policySource(policies), select: "often", actors: ["tell", "job"] };
 
 /** What a chain leaves of some packets; times are those of the runner's clock. */
@@ -85,5 +102,12 @@ describe("shared, observed, claimed and emitted", () => {
     const left = leave(kernel);
     expect(left).toEqual(leave(tested.vm(hook)));
     expect((left as { events: unknown[] }).events).toHaveLength(6);
+  });
+
+  it("are allowed in programs on sockets", () => {
+    const tested = chain({ source: policySource(socketPolicies), actors: ["watch"] });
+    using kernel = new KernelRunner(tested, "sock_ops", "iter_tcp");
+    expect(kernel.verifiedInstructions("sock_ops")).toBeGreaterThan(0);
+    expect(kernel.state()["0.jobs"]).toEqual([]);
   });
 });

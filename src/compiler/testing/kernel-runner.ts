@@ -71,7 +71,8 @@ export class KernelRunner implements Runner, Disposable {
   }
 
   changeState(change: (name: string, entry: StateEntry) => Readonly<Record<string, bigint>>): void {
-    for (const slot of kept(this.#layout)) {
+    // A sum over CPUs cannot be written back.
+    for (const slot of kept(this.#layout).filter(({ kind }) => kind !== "perCpu")) {
       const changed = changedRecords(slot, this.#entries(slot), change);
       this.#collection.maps[slot.map].updateMany(changed.map(([key, value]) => ({ key, value })));
     }
