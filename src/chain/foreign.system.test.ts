@@ -9,6 +9,7 @@ import { makeFrame } from "../compiler/testing/packets.ts";
 import { chain, type ChainOptions, type Runner } from "../compiler/testing/policy-harness.ts";
 import type { Hook } from "../compiler/index.ts";
 import { mac, networkInterface, type Policy } from "../policy/index.ts";
+import { createNetns, deleteNetns, ensureBpffs, openMap } from "../linux/index.ts";
 import { parsePacket } from "../wire/index.ts";
 import { ActorChain, SelectorChain } from "./compose.ts";
 import { foreign } from "./foreign.ts";
@@ -94,6 +95,31 @@ describe("foreign()", () => {
       expect(tcp).toMatchObject({ window: 500 });
       expect(tcp?.checksum).toBeUndefined();
     });
+  });
+
+  it("keeps its maps when its chain is edited", async () => {
+    const netns = `emptcp-foreign-${process.pid}`;
+    createNetns(netns);
+    const chainName = `foreign-${process.pid}`;
+    try {
+      const actors = new ActorChain().add("record").add(collectCredit);
+      const options = { name: chainName, netns, interfaces: ["lo"], hook: "xdp" } as const;
+      const running = new PolicyChain(new SelectorChain().select(hasCredit), actors, options).submit();
+      try {
+        const mapId = (): number => {
+          using map = openMap(`${ensureBpffs()}/emptcp/chains/${chainName}/map_own_credits_bpf_o_credits_map`);
+          return map.info().id;
+        };
+        const before = mapId();
+        await running.edit((edited) => edited.actors.disable("record"));
+        expect(running.description).toMatchObject({ mode: "linked", generation: 2 });
+        expect(mapId()).toBe(before);
+      } finally {
+        running.remove();
+      }
+    } finally {
+      deleteNetns(netns);
+    }
   });
 
   it("makes its chain a linked one, and refuses what cannot be", () => {

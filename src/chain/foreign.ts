@@ -1,7 +1,11 @@
 /** Selectors and actors written in C: programs in an object file that `include/emptcp.h` made members of a chain. */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { checkForeign } from "../compiler/index.ts";
 import type { Actor, Parameters, Policy, Selector } from "../policy/index.ts";
+
+/** How names of object files end. */
+export const objectFile = ".o";
 
 export interface ForeignOptions<P extends Parameters> {
   readonly kind: "selector" | "actor";
@@ -30,7 +34,9 @@ export function foreign(options: ForeignOptions<{}> & { kind: "selector" }): Sel
 export function foreign({ kind, file, program, params = {}, direction }: ForeignOptions<Parameters>): Actor | Selector {
   if (kind === "selector" && Object.keys(params).length > 0)
     throw new TypeError(`Cannot use ${program} of ${file} as a selector: foreign ones take no parameters`);
-  const code = { file, object: readFileSync(file), program };
+  if (!file.endsWith(objectFile))
+    throw new TypeError(`Cannot use ${file}: the name of an object file ends in ${objectFile}`);
+  const code = { file: resolve(file), object: readFileSync(file), program };
   const type = checkForeign(code);
   const policy: Policy = {
     kind,
@@ -41,7 +47,7 @@ export function foreign({ kind, file, program, params = {}, direction }: Foreign
     observes: false,
     hasMembers: false,
     direction: direction ?? (type === "xdp" ? "ingress" : "egress"),
-    module: file,
+    module: code.file,
     foreign: code,
   };
   return policy;

@@ -1,7 +1,9 @@
 /** Bringing a compiled chain into the kernel: a new one, or one that takes a running one's place. */
+import { existsSync } from "node:fs";
 import {
   compileChain,
   countersMap,
+  foreignMapPrefix,
   parametersMap,
   type ChainLayout,
   type ChainSource,
@@ -257,9 +259,16 @@ function openCarried(
 ): Record<string, KernelMap> {
   const keys = Object.entries(carriedMaps(old, layout, partners));
   if (layout.counters.length === old.counters.length) keys.push([countersMap, countersMap]);
-  return Object.fromEntries(
+  const carried = Object.fromEntries(
     keys.filter(([key]) => key in maps).map(([key, before]) => [key, hold(openMap(`${from}/map_${before}`))]),
   );
+  for (const [key, spec] of Object.entries(maps)) {
+    if (!key.startsWith(foreignMapPrefix) || !existsSync(`${from}/map_${key}`)) continue;
+    const map = hold(openMap(`${from}/map_${key}`));
+    const isAlike = map.type === spec.type && map.keySize === spec.keySize && map.valueSize === spec.valueSize;
+    if (isAlike) carried[key] = map;
+  }
+  return carried;
 }
 
 /**

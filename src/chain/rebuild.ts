@@ -1,10 +1,11 @@
 /** A running chain as a `PolicyChain` again: its policies are found where its description says they are defined. */
 import type { ChainLayout } from "../compiler/index.ts";
-import type { Actor, Policy, Selector } from "../policy/index.ts";
+import type { Actor, Parameters, Policy, Selector } from "../policy/index.ts";
 import { builtInActor, builtInSelector } from "../policies/registry.ts";
 import { ActorChain, SelectorChain, type ActorEntry } from "./compose.ts";
 import type { ChainDescription, SelectorDescription } from "./description.ts";
 import { FileError } from "./errors.ts";
+import { foreign, objectFile } from "./foreign.ts";
 import type { Expression } from "./expression.ts";
 import type { InputRecord } from "./inputs.ts";
 import { importFile } from "./load.ts";
@@ -43,7 +44,7 @@ export async function rebuildChain(description: ChainDescription): Promise<Polic
   const entries: ActorEntry[] = [];
   for (const [origin, { given, disabled }] of actors.entries()) {
     const { inputs, per } = given;
-    const policy = await find.actor(given.name, given.file);
+    const policy = await find.actor(given.name, given.file, parametersOf(layout, origin));
     const fromMember = Object.fromEntries(
       Object.entries(given.fromMember ?? {}).map(([param, { set, field }]) => [param, sets.get(set)!.param(field)]),
     );
@@ -64,6 +65,9 @@ function rebuildSet(selector: Selector, constants: InputRecord, { sets }: ChainL
   return new MemberSet(selector, { name, params: types, max: maxEntries, constants });
 }
 
+const parametersOf = ({ parameters }: ChainLayout, index: number): Parameters =>
+  Object.fromEntries(parameters.filter(({ actor }) => actor === index).map(({ name, type }) => [name, type]));
+
 class PolicyFinder {
   readonly #chain: string;
   constructor(chain: string) {
@@ -71,11 +75,25 @@ class PolicyFinder {
   }
 
   async selector(name: string, file: string | undefined): Promise<Selector> {
+    if (file?.endsWith(objectFile))
+      return this.#foreign(file, () => foreign({ kind: "selector", file, program: name }));
     return file === undefined ? builtInSelector(name) : ((await this.#find("selector", name, file)) as Selector);
   }
 
-  async actor(name: string, file: string | undefined): Promise<Actor> {
+  async actor(name: string, file: string | undefined, params: Parameters): Promise<Actor> {
+    if (file?.endsWith(objectFile))
+      return this.#foreign(file, () => foreign({ kind: "actor", file, program: name, params }));
     return file === undefined ? builtInActor(name) : ((await this.#find("actor", name, file)) as Actor);
+  }
+
+  #foreign<P extends Policy>(file: string, read: () => P): P {
+    try {
+      return read();
+    } catch (cause) {
+      throw new FileError(`Cannot change chain ${this.#chain}: ${file} cannot be used. ${(cause as Error).message}`, {
+        cause,
+      });
+    }
   }
 
   async #find(kind: Policy["kind"], name: string, file: string): Promise<Policy> {

@@ -13,6 +13,9 @@ import { programsMap, stepsMap } from "./steps.ts";
 /** A foreign member cannot be used as asked. */
 export class ForeignError extends Error {}
 
+/** How the keys of maps begin that foreign members define for themselves. */
+export const foreignMapPrefix = "own_";
+
 /** Sections of programs, up to a slash, as libbpf names them. */
 const sections: Readonly<Record<string, ProgramTypeName>> = {
   xdp: "xdp",
@@ -91,11 +94,16 @@ export function foreignProgram(
     if (reference.map === noParameters)
       throw new ForeignError(`Cannot use ${program} of ${file}: it reads parameters, and was given none`);
     const own = elf.maps[reference.map];
-    const key = own ? `${prefix}_${reference.map.replace(/^\./, "")}` : reference.map;
+    const key = own ? keyOf(prefix, reference.map) : reference.map;
     maps[key] = own ?? chainMaps[key];
     return { ...instruction, reference: { ...reference, map: key } };
   });
   return { name: program.slice(0, 15), type, attachType, license: "GPL", instructions, maps };
+}
+
+/** Global variables begin anew with each program; maps are the member's state. */
+function keyOf(prefix: string, map: string): string {
+  return map.startsWith(".") ? `${prefix}_${map.slice(1)}` : `${foreignMapPrefix}${prefix}_${map}`;
 }
 
 /** Stands for the parameters map where there is none for the member: the file may hold other programs that want one. */
