@@ -147,3 +147,17 @@ test("emptcp events refuses a chain that is not there", () => {
   expect(stderr).toMatch(/Cannot find chain no-such-chain/);
   expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
 });
+
+test.each([
+  ["events", ["events", "--mptcp"], /needs CAP_NET_ADMIN; run as root/],
+  ["chain explain", ["chain", "explain", "-i", "lo", "CHAIN"], /needs CAP_NET_RAW and CAP_NET_ADMIN; run as root/],
+])("emptcp %s says which right is missing", (_, args, message) => {
+  const powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+  const path = join(folder, "tell.ts");
+  const { status, stderr } = emptcp(
+    args.map((arg) => (arg === "CHAIN" ? path : arg)),
+    powerless,
+  );
+  expect(stderr).toMatch(message);
+  expect(status).toBe(1);
+});

@@ -54,10 +54,10 @@ export interface CaptureOptions {
 /**
  * Hands over the packets of an interface on the event loop, until the function returned is called. Packets that arrive are
  * seen before tc's programs, those that leave behind them.
- * @throws NoSuchInterfaceError; SystemCallError EPERM without CAP_NET_RAW
+ * @throws NoSuchInterfaceError; Error without CAP_NET_RAW and CAP_NET_ADMIN; SystemCallError
  */
 export function capturePackets(options: CaptureOptions, packet: (packet: SeenPacket) => void): () => void {
-  const fd = withNetns(options.netns, () => openOn(interfaceIndex(options.interface)));
+  const fd = withNetns(options.netns, () => orForbidden(() => openOn(interfaceIndex(options.interface))));
   const receiver = new Receiver(fd);
   const state = { open: true };
   const stop = watch(fd, () => {
@@ -73,6 +73,15 @@ export function capturePackets(options: CaptureOptions, packet: (packet: SeenPac
     stop();
     closeSocket(fd);
   };
+}
+
+function orForbidden<T>(open: () => T): T {
+  try {
+    return open();
+  } catch (cause) {
+    if (!hasErrno(cause, "EPERM")) throw cause;
+    throw new Error("Cannot capture packets: this needs CAP_NET_RAW and CAP_NET_ADMIN; run as root", { cause });
+  }
 }
 
 function openOn(index: number): number {

@@ -149,7 +149,7 @@ export interface MptcpEventHandlers {
 
 /**
  * Reads the path manager's events of a network namespace on the event loop, until closed.
- * @throws SystemCallError EPERM without CAP_NET_ADMIN; Error on a kernel without MPTCP.
+ * @throws Error without CAP_NET_ADMIN, and on a kernel without MPTCP; SystemCallError.
  */
 export function readMptcpEvents({ event, lost }: MptcpEventHandlers, netns?: NetworkNamespace): MptcpEventReader {
   const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_GENERIC));
@@ -164,6 +164,8 @@ export function readMptcpEvents({ event, lost }: MptcpEventHandlers, netns?: Net
     setOption(socket.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
   } catch (error) {
     socket.close();
+    if (hasErrno(error, "EPERM"))
+      throw new Error("Cannot read MPTCP events: this needs CAP_NET_ADMIN; run as root", { cause: error });
     throw error;
   }
   const buffer = new Uint8Array(64 * 1024);

@@ -58,9 +58,11 @@ export function addExplain(chain: Command): void {
     .command("explain")
     .summary("show packet by packet what a chain would do")
     .description(
-      "Runs the chain's eBPF programs on captured packets, without the kernel: which selectors matched, what each actor did\n" +
-        "or why it could not, how the packet changed. State starts empty and follows the capture's clock. A file needs no rights.\n" +
-        "On an interface, packets that arrive are seen before tc's chains have changed them, those that leave afterwards.",
+      "Runs the chain's eBPF programs on captured packets, without the kernel: which\n" +
+        "selectors matched, what each actor did or why it could not, how the packet\n" +
+        "changed. State starts empty and follows the capture's clock.\n\n" +
+        "A file needs no rights. On an interface, packets that arrive are seen before\n" +
+        "tc's chains have changed them, those that leave afterwards.",
     )
     .usage("[options] CAPTURE CHAIN | --interface NAME CHAIN")
     .argument(
@@ -161,13 +163,16 @@ function frameOf({ bytes, link, direction, timestampNs, originalLength }: SeenPa
   return { ...toFrame(packet, { interfaces, packets: [packet] }), timestampNs };
 }
 
+const reasons: Readonly<Record<string, string>> = { ENOENT: "there is no such file", EISDIR: "it is a folder" };
+
 function openCapture(file: string): Capture {
   try {
     return readCapture(readFileSync(file));
   } catch (error) {
-    const reason = error instanceof WireError ? error.reason : (error as NodeJS.ErrnoException).code;
+    const code = (error as NodeJS.ErrnoException).code;
+    const reason = error instanceof WireError ? error.reason : (code && reasons[code]) || code;
     if (reason === undefined) throw error;
-    throw new FileError(`Cannot read ${file}: ${reason === "ENOENT" ? "there is no such file" : reason}`, {
+    throw new FileError(`Cannot read ${file}: ${reason}`, {
       cause: error,
     });
   }

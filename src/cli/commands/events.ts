@@ -28,8 +28,9 @@ export function addEvents(program: Command): void {
     .command("events")
     .summary("show what chains and the path manager tell, as it happens")
     .description(
-      "Shows the typed events that policies emit, one a line, until Ctrl-C; those that nobody has read yet come first.\n" +
-        "Each event has one reader: two of these commands share them.",
+      "Shows the typed events that policies emit, one a line, until Ctrl-C; those that\n" +
+        "nobody has read yet come first. Each event has one reader: two of these\n" +
+        "commands share them.",
     )
     .argument("[chain]", "a chain (default: all that emit events, also those that come later)")
     .option("--mptcp", "the path manager's events, too; of these alone, where no chain emits any")

@@ -30,8 +30,9 @@ export function addWatch(program: Command): void {
     .command("watch")
     .summary("show MPTCP connections and their subflows, live")
     .description(
-      "Shows MPTCP connections and their subflows: round-trip times, rates, windows, priorities, which chains touch them,\n" +
-        "and what the path manager does. Keys: arrows or j, k scroll, s sorts by something else, q quits.\n" +
+      "Shows MPTCP connections and their subflows: round-trip times, rates, windows,\n" +
+        "priorities, which chains touch them, and what the path manager does.\n\n" +
+        "Keys: arrows or j, k scroll, s sorts by something else, q quits.\n" +
         "Without a terminal it prints one table, as with --once.",
     )
     .option("--netns <namespace>", "network namespace to watch, by name or path (default: this one)")
