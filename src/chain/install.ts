@@ -5,6 +5,7 @@ import {
   countersMap,
   foreignMapPrefix,
   parametersMap,
+  parametersSize,
   type ChainLayout,
   type ChainSource,
   type CompiledChain,
@@ -326,7 +327,8 @@ export function parametersValue(
   interfaceOf?: (name: string) => number,
 ): Uint8Array | undefined {
   if (parameters.length === 0) return undefined;
-  const words = new Uint8Array(8 * parameters.length);
+  // The first copy is in force.
+  const words = new Uint8Array(parametersSize(parameters.length));
   const view = new DataView(words.buffer);
   actors.forEach(({ policy, entry }, index) => {
     const fromMember = new Set(Object.keys(entry.fromMember));

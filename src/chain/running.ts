@@ -23,6 +23,7 @@ import { decodeEvent, type ChainEvent } from "./events.ts";
 import { removeUnusedHostState } from "./host-state.ts";
 import { endChange, isChanging, updateLinks, versionsBefore } from "./generations.ts";
 import { ParameterError, readWord, showWord, type InputRecord } from "./inputs.ts";
+import { changeWords, readWords, type WordChange } from "./parameters.ts";
 import { findPlace } from "./places.ts";
 import type { PolicyChain } from "./policy-chain.ts";
 import { measureRates, type ChainRates } from "./rates.ts";
@@ -31,7 +32,7 @@ import { readState, type ChainState, type FlowRecord, type StateContents, type T
 import {
   chainDirectory,
   chainNames,
-  lockChain,
+  lockAt,
   NoSuchChainError,
   readDescription,
   removeAbandoned,
@@ -40,6 +41,9 @@ import {
 } from "./store.ts";
 
 const firstKey = new Uint8Array(4);
+
+/** Maps of chains that nobody refers to any more. */
+const keptOpen = new FinalizationRegistry<KernelMap>((map) => map.close());
 
 /** The parts of a chain that can be changed. */
 export interface ChainParts {
@@ -51,6 +55,7 @@ export class RunningChain {
   readonly #directory: string;
   #description: ChainDescription;
   #inode: number;
+  #parameters: { readonly inode: number; readonly map: KernelMap } | undefined;
 
   constructor(directory: string, description: ChainDescription) {
     this.#directory = directory;
@@ -130,9 +135,7 @@ export class RunningChain {
 
   #words({ parameters }: ChainDescription["layout"]): bigint[] {
     if (parameters.length === 0) return [];
-    const value = this.#withMap(parametersMap, (map) => map.lookup(firstKey)!);
-    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-    return parameters.map(({ offset }) => view.getBigUint64(offset, true));
+    return this.#withMap(parametersMap, (map) => readWords(map, parameters));
   }
 
   /**
@@ -152,20 +155,25 @@ export class RunningChain {
       const changes = this.#findChanges(all);
       if (changes.length === 0) return;
       this.#inNamespace(() => {
-        this.#withMap(parametersMap, (map) => {
-          const words = map.lookup(firstKey)!;
-          const view = new DataView(words.buffer, words.byteOffset, words.byteLength);
-          for (const { offset, word } of changes) view.setBigUint64(offset, word, true);
-          map.update(firstKey, words);
-        });
+        changeWords(this.#parametersMap(), this.#description.layout.parameters, changes);
         this.#iterate("iter_tcp");
       });
     });
   }
 
-  #findChanges(
-    all: readonly (readonly [actor: string | number, inputs: InputRecord])[],
-  ): { offset: number; word: bigint }[] {
+  /** Kept open: opening a map takes longer than changing a word in it. The caller holds the chain's lock. */
+  #parametersMap(): KernelMap {
+    if (this.#parameters?.inode !== this.#inode) {
+      this.#parameters?.map.close();
+      const map = openMap(`${this.#directory}/map_${parametersMap}`);
+      this.#parameters = { inode: this.#inode, map };
+      keptOpen.unregister(this);
+      keptOpen.register(this, map, this);
+    }
+    return this.#parameters.map;
+  }
+
+  #findChanges(all: readonly (readonly [actor: string | number, inputs: InputRecord])[]): WordChange[] {
     const { layout, actors } = this.description;
     return all.flatMap(([actor, inputs]) => {
       const index = this.#actorIndex(actor);
@@ -322,7 +330,7 @@ export class RunningChain {
 
   /** Keeps others from changing the chain meanwhile. @throws ChainBusyError, NoSuchChainError */
   #locked(action: () => void): void {
-    const lock = lockChain(this.name);
+    const lock = lockAt(this.#directory);
     try {
       action();
     } finally {

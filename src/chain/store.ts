@@ -113,9 +113,14 @@ const PATIENCE_MS = 10_000;
 export function lockChain(name: string, patienceMs: number = PATIENCE_MS): DirectoryLock {
   const directory = chainDirectory(name);
   if (!directory) throw new NoSuchChainError(name);
+  return lockAt(directory, patienceMs);
+}
+
+/** The same for the chain in a directory that is known already. */
+export function lockAt(directory: string, patienceMs: number = PATIENCE_MS): DirectoryLock {
   const lock = lockIfThere(directory, patienceMs);
-  if (lock === "gone") throw new NoSuchChainError(name);
-  if (!lock) throw new ChainBusyError(name);
+  if (lock === "gone") throw new NoSuchChainError(nameIn(directory));
+  if (!lock) throw new ChainBusyError(nameIn(directory));
   return lock;
 }
 

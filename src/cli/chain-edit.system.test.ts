@@ -95,22 +95,26 @@ describe("a chain whose interface was removed and made again", () => {
   });
 });
 
+/** Whether each hook has the program that belongs to the chain that is listed. */
+function isWhole(): boolean {
+  const directory = `${ensureBpffs()}/emptcp/chains/${name}`;
+  return openChain(name).description.attachments.every(({ hook, pin }) => {
+    using link = openLink(`${directory}/${pin}`);
+    using program = openProgram(`${directory}/prog_${hook}`);
+    return link.info().programId === program.info().id;
+  });
+}
+
+const making = () => {
+  const path = `${ensureBpffs()}/emptcp/making`;
+  return existsSync(path) ? readdirSync(path).filter((entry) => entry.endsWith(`change+${name}`)) : [];
+};
+
+const rounds = 30;
+/** Milliseconds that a change takes after its directory was made, and a little more. */
+const spread = 60;
+
 describe("emptcp chain apply --replace", () => {
-  /** Whether each hook has the program that belongs to the chain that is listed. */
-  function isWhole(): boolean {
-    const directory = `${ensureBpffs()}/emptcp/chains/${name}`;
-    return openChain(name).description.attachments.every(({ hook, pin }) => {
-      using link = openLink(`${directory}/${pin}`);
-      using program = openProgram(`${directory}/prog_${hook}`);
-      return link.info().programId === program.info().id;
-    });
-  }
-
-  const making = () => {
-    const path = `${ensureBpffs()}/emptcp/making`;
-    return existsSync(path) ? readdirSync(path).filter((entry) => entry.endsWith(`change+${name}`)) : [];
-  };
-
   test("killed at any moment leaves the old chain or the new one in force on all hooks", async () => {
     const paths = [file("one.ts", limit), file("two.ts", `${limit}.add("record")`)];
     emptcp(["chain", "apply", paths[0], ...place]);
@@ -136,7 +140,3 @@ describe("emptcp chain apply --replace", () => {
     );
   });
 });
-
-const rounds = 30;
-/** Milliseconds that a change takes after its directory was made, and a little more. */
-const spread = 60;

@@ -6,10 +6,12 @@ import type { ParameterType } from "../policy/types.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { MapSpec } from "../bpf/spec.ts";
 import { eventsMap, eventsSize, layOutEvent, type DeclaredEvent, type EventSlot } from "./event-layout.ts";
+import { parametersSize } from "./parameters-layout.ts";
 import { setMap, type SetSlot } from "./sets.ts";
 import { layOutState, stateMap, type StateSlot } from "./state-layout.ts";
 
 export * from "./event-layout.ts";
+export * from "./parameters-layout.ts";
 export * from "./state-layout.ts";
 
 /** Names of the maps every chain has, as programs refer to them. */
@@ -21,7 +23,7 @@ export interface ParameterSlot {
   readonly actor: number;
   readonly name: string;
   readonly type: ParameterType;
-  /** Bytes from the start of the map's only value. */
+  /** Bytes from the start of the map's only value, or of each copy there. */
   readonly offset: number;
 }
 
@@ -136,7 +138,12 @@ export function mapsOf(layout: ChainLayout): Record<string, MapSpec> {
     [countersMap]: { name: "emptcp_counters", type: "perCpuArray", ...array, valueSize: 8 * layout.counters.length },
   };
   if (layout.parameters.length > 0)
-    maps[parametersMap] = { name: "emptcp_params", type: "array", ...array, valueSize: 8 * layout.parameters.length };
+    maps[parametersMap] = {
+      name: "emptcp_params",
+      type: "array",
+      ...array,
+      valueSize: parametersSize(layout.parameters.length),
+    };
   if (layout.events.length > 0)
     maps[eventsMap] = { name: "emptcp_events", type: "ringBuffer", keySize: 0, valueSize: 0, maxEntries: eventsSize };
   for (const slot of layout.sets) maps[slot.map] = setMap(slot);

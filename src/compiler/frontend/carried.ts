@@ -29,6 +29,8 @@ export function carriedSpec(layout: ChainLayout): MapSpec {
 
 /** Byte offset of the step being done, a 32-bit number. */
 const stepOffset = 0;
+/** Byte offset of the number of the parameters' copy that is in force for the packet. */
+const parametersOffset = 52;
 
 interface Place {
   readonly offset: number;
@@ -107,6 +109,14 @@ export class Carried implements PacketMemory {
 
   setStep({ builder }: Lowering, step: Value): void {
     builder.store(4, this.#record, stepOffset, step);
+  }
+
+  parameters({ builder }: Lowering): Value {
+    return builder.load(4, this.#record, parametersOffset);
+  }
+
+  setParameters({ builder }: Lowering, number: Value): void {
+    builder.store(4, this.#record, parametersOffset, number);
   }
 
   /** Writes down what is known of `packet`, and of a restored one what has changed. */

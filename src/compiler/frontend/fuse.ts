@@ -89,6 +89,7 @@ class Fusion {
     const context = builder.context();
     const [exit, matched] = [builder.block(), builder.block()];
     this.#members.prepare(exit);
+    this.#members.useParameters(this.#members.parametersInForce());
     const subject = this.#parse(context, exit);
     this.#members.count({ kind: "seen" });
     const memory = new PacketVariables(lowering, this.#input.layout.state);

@@ -98,6 +98,8 @@ class LinkedProgram {
     const packet = parsePacketProgram(this.#lowering, this.#hook, this.#context, this.#exit);
     this.#members.count({ kind: "seen" });
     this.#carried.clear(this.#lowering, layout);
+    const parameters = this.#members.parametersInForce();
+    if (parameters) this.#carried.setParameters(this.#lowering, parameters);
     this.#members.observe(selectors, actors, packet);
     this.#carried.save(this.#lowering, packet);
     this.#goTo(this.#builder.load(1, this.#builder.mapValue(stepsMap, 0), stepFields.yes));
@@ -123,6 +125,7 @@ class LinkedProgram {
 
   #actor(use: PolicyUse, actor: number): void {
     const subject = this.#restore();
+    this.#members.useParameters(this.#carried.parameters(this.#lowering));
     this.#members.act(use, actor, subject);
     this.#carried.save(this.#lowering, subject.packet);
     this.#goTo(this.#successor(stepFields.yes));

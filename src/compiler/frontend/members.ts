@@ -5,7 +5,16 @@
 import ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
 import { int32, pointer, type Block, type Value } from "../ir/ir.ts";
-import { countersMap, flowKeySize, policyNumber, sameCounter, type ChainLayout, type CounterSlot } from "../layout.ts";
+import {
+  countersMap,
+  flowKeySize,
+  parameterCopies,
+  parametersMap,
+  policyNumber,
+  sameCounter,
+  type ChainLayout,
+  type CounterSlot,
+} from "../layout.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { withReturn } from "./calls.ts";
 import { branchOn } from "./conditions.ts";
@@ -55,6 +64,7 @@ export class Members {
   readonly #layout: ChainLayout;
   readonly #matched: MatchedMembers;
   #counters!: Value;
+  #words: Value | undefined;
 
   constructor(lowering: Lowering, layout: ChainLayout) {
     this.#lowering = lowering;
@@ -84,6 +94,24 @@ export class Members {
     );
     builder.branch("ne", this.#counters, builder.const(0, 64), found, other);
     this.#lowering.enter(found);
+  }
+
+  /** The number of the copy of the parameters that is in force, read once per packet; undefined where there is only one. */
+  parametersInForce(): Value | undefined {
+    const places = parameterCopies(this.#layout.parameters.length);
+    return (
+      places && this.#lowering.builder.loadFresh(1, this.#lowering.builder.mapValue(parametersMap, places.number), 0)
+    );
+  }
+
+  /** Lets actors read their parameters from the copy of that number. */
+  useParameters(number: Value | undefined): void {
+    const { builder } = this.#lowering;
+    const places = parameterCopies(this.#layout.parameters.length);
+    if (!places || !number) return;
+    const bounded = builder.binary("and", number, builder.const(places.copies - 1));
+    const distance = builder.binary("shl", bounded, builder.const(Math.log2(places.stride)));
+    this.#words = builder.pointerAdd(builder.mapValue(parametersMap, 0), builder.zeroExtend(distance));
   }
 
   count(slot: CounterSlot, by?: Value): void {
@@ -124,6 +152,7 @@ export class Members {
     const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketView(subject.socket);
     const params = new ParametersView(
       this.#layout.parameters.filter(({ actor }) => actor === index),
+      this.#words,
       this.#fromMember(use, subject, exit),
     );
     const state = new StateView(this.#layout, "actor", index);

@@ -25,6 +25,7 @@ import {
   fieldSize,
   hooks,
   parametersMap,
+  parametersSize,
   type ChainLayout,
   type ChainMode,
   type CompiledChain,
@@ -175,7 +176,7 @@ export class ChainUnderTest {
   /** The value of the parameters map for the inputs given with the actors; undefined without parameters. */
   parameters(layout: ChainLayout): Uint8Array | undefined {
     if (layout.parameters.length === 0) return undefined;
-    const words = new Uint8Array(8 * layout.parameters.length);
+    const words = new Uint8Array(parametersSize(layout.parameters.length));
     this.#actors.forEach(({ inputs }, actor) => this.writeInputs(words, layout, actor, inputs));
     return words;
   }

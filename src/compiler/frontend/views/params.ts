@@ -2,6 +2,7 @@
 import type ts from "typescript6";
 import { parametersMap, type ParameterSlot } from "../../layout.ts";
 import { integerSizes } from "../../../policy/types.ts";
+import type { Value } from "../../ir/ir.ts";
 import type { Lowering } from "../lowering.ts";
 import type { ConstantPrefix, LanguageValue, View } from "../values.ts";
 
@@ -37,10 +38,19 @@ export class ConstantsView implements View {
 export class ParametersView implements View {
   readonly name = "params";
   readonly #slots: readonly ParameterSlot[];
+  readonly #words: Value | undefined;
   readonly #fromMember: (name: string) => LanguageValue | undefined;
-  /** `fromMember` gives parameters that come from the member of a set instead. */
-  constructor(slots: readonly ParameterSlot[], fromMember: (name: string) => LanguageValue | undefined) {
+  /**
+   * @param words where the copy of the words begins that is in force; absent where there is only one
+   * @param fromMember gives parameters that come from the member of a set instead
+   */
+  constructor(
+    slots: readonly ParameterSlot[],
+    words: Value | undefined,
+    fromMember: (name: string) => LanguageValue | undefined,
+  ) {
     this.#slots = slots;
+    this.#words = words;
     this.#fromMember = fromMember;
   }
 
@@ -48,15 +58,18 @@ export class ParametersView implements View {
     const slot = this.#slots.find(({ name }) => name === property);
     if (!slot) return this.#fromMember(property);
     const { builder } = lowering;
-    const word = builder.mapValue(parametersMap, slot.offset);
+    const words = this.#words ?? builder.mapValue(parametersMap, 0);
     const { representation } = slot.type;
     switch (representation.kind) {
       case "integer":
-        return lowering.integer(representation.type, builder.load(integerSizes[representation.type], word, 0));
+        return lowering.integer(
+          representation.type,
+          builder.load(integerSizes[representation.type], words, slot.offset),
+        );
       case "boolean":
-        return lowering.boolean("ne", builder.load(1, word, 0), builder.const(0));
+        return lowering.boolean("ne", builder.load(1, words, slot.offset), builder.const(0));
       case "choice":
-        return { kind: "choice", words: representation.choices, value: builder.load(1, word, 0) };
+        return { kind: "choice", words: representation.choices, value: builder.load(1, words, slot.offset) };
       default:
         return lowering.fail("addressUse", node);
     }
