@@ -194,7 +194,7 @@ export function plainParameter({ representation, expects, minimum, maximum, unit
   };
 }
 
-export function plainSet<Slot extends SetSlot>(slot: Slot): Slot {
+export function plainSet(slot: SetSlot): SetSlot {
   return { ...slot, key: slot.key.map(plainField), params: slot.params.map(plainField) };
 }
 

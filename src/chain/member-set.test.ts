@@ -134,7 +134,7 @@ describe("a chain with a set", () => {
   it("keeps the set of a disabled selector for an actor that is disabled too, but compiles neither", () => {
     const disabled = chain(new SelectorChain().select(set).disable(1), limited(set).disable(1).add("record"));
     const { maps, programs, layout } = disabled.compile();
-    expect(layout.sets).toMatchObject([{ name: "phones", place: -1 }]);
+    expect(layout.sets).toMatchObject([{ name: "phones" }]);
     expect(Object.keys(maps)).toContain("set_phones");
     for (const program of Object.values(programs)) expect(Object.keys(program.maps)).not.toContain("set_phones");
   });

@@ -22,10 +22,9 @@ import {
   layOut,
   mapsOf,
   type MemberParameterSlot,
-  type PlacedSet,
   withSets,
 } from "./layout.ts";
-import { setMap } from "./sets.ts";
+import { setMap, type SetSlot } from "./sets.ts";
 import { maximumPrograms, numbered, programsMap, stepGraph, stepsMap, stepsSpec } from "./steps.ts";
 
 export interface ChainSource {
@@ -93,7 +92,7 @@ export function compileChain(
     source.counters,
     mode === "linked",
   );
-  const layout = withSets(places, setsOf(uses, source.idle), memberParametersOf(source.actors));
+  const layout = withSets(places, setsOf([...uses, ...(source.idle ?? [])]), memberParametersOf(source.actors));
   const parts = linkedParts(source);
   const maps: Record<string, MapSpec> = {
     ...mapsOf(layout),
@@ -153,11 +152,8 @@ function setMaps(uses: readonly PolicyUse[]): Record<string, MapSpec> {
 }
 
 /** The sets of a chain; one that several selectors name is one. */
-function setsOf(uses: readonly PolicyUse[], idle: readonly PolicyUse[] = []): PlacedSet[] {
-  const sets = new Map<string, PlacedSet>();
-  uses.forEach(({ set }, place) => set && !sets.has(set.name) && sets.set(set.name, { ...set, place }));
-  for (const { set } of idle) if (set && !sets.has(set.name)) sets.set(set.name, { ...set, place: -1 });
-  return [...sets.values()];
+function setsOf(uses: readonly PolicyUse[]): SetSlot[] {
+  return [...new Map(uses.flatMap(({ set }) => (set ? [[set.name, set] as const] : []))).values()];
 }
 
 function memberParametersOf(actors: readonly PolicyUse[]): MemberParameterSlot[] {

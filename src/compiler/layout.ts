@@ -41,9 +41,6 @@ export type CounterSlot =
   /** Room for counters of later versions of the chain. */
   | { readonly kind: "unused" };
 
-/** A set, and the number of the first selector that looks in it; -1 when that is left out for now. */
-export type PlacedSet = SetSlot & { readonly place: number };
-
 /** An actor's parameter that comes from the member matched. */
 export interface MemberParameterSlot {
   readonly actor: number;
@@ -58,7 +55,7 @@ export interface ChainLayout {
   readonly state: readonly StateSlot[];
   /** By the number that records of the events map carry. */
   readonly events: readonly EventSlot[];
-  readonly sets: readonly PlacedSet[];
+  readonly sets: readonly SetSlot[];
   /** Parameters that come from the member of a set instead of the parameters map. */
   readonly memberParameters: readonly MemberParameterSlot[];
 }
@@ -103,7 +100,7 @@ export function layOut(
 /** The layout of a chain with sets: parameters that their members bring along have no place in the parameters map. */
 export function withSets(
   layout: ChainLayout,
-  sets: readonly PlacedSet[],
+  sets: readonly SetSlot[],
   memberParameters: readonly MemberParameterSlot[],
 ): ChainLayout {
   const parameters = layout.parameters.filter(

@@ -12,7 +12,7 @@ import { pointer, type Block, type MemorySize, type Value } from "../ir/ir.ts";
 import type { ChainLayout, StateSlot } from "../layout.ts";
 import type { PacketHook } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
-import type { PacketField, PacketMemory } from "./packet-memory.ts";
+import type { MemberWords, PacketField, PacketMemory } from "./packet-memory.ts";
 import { maximumIpOffset, maximumV6Headers, minimumTcp, minimumV4, packetFields, unparsed } from "./parse.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
@@ -22,8 +22,14 @@ const fixedSize = 56;
 
 const perPacket = ({ state }: ChainLayout): StateSlot[] => state.filter(({ kind }) => kind === "perPacket");
 
+/** The parameters of members that actors use, by `SET.FIELD`; 8 bytes each, behind the state. */
+const memberKeys = ({ memberParameters }: ChainLayout): string[] => [
+  ...new Set(memberParameters.map(({ set, field }) => `${set}.${field}`)),
+];
+
 export function carriedSpec(layout: ChainLayout): MapSpec {
-  const valueSize = perPacket(layout).reduce((sum, { size }) => sum + size, fixedSize);
+  const state = perPacket(layout).reduce((sum, { size }) => sum + size, 0);
+  const valueSize = fixedSize + state + 8 * memberKeys(layout).length;
   return { name: "emptcp_context", type: "perCpuArray", keySize: 4, valueSize, maxEntries: 1 };
 }
 
@@ -61,18 +67,28 @@ export class Carried implements PacketMemory {
   /** Where each state that is kept for one packet begins, by its key. */
   readonly #state = new Map<string, number>();
   readonly #restored = new Map<Variable, Value>();
+  readonly memberWords: MemberWords;
 
-  private constructor(record: Value, layout: ChainLayout) {
+  private constructor({ builder }: Lowering, record: Value, layout: ChainLayout) {
     this.#record = record;
     let at = fixedSize;
     for (const { map, size } of perPacket(layout)) {
       this.#state.set(map, at);
       at += size;
     }
+    const words = new Map(memberKeys(layout).map((key, i) => [key, at + 8 * i]));
+    this.memberWords = {
+      load: (key, size) => builder.load(size, record, words.get(key)!),
+      store: (key, size, value) => {
+        const offset = words.get(key);
+        if (offset !== undefined) builder.store(size, record, offset, value);
+      },
+    };
   }
 
   /** Finds the record of this CPU; goes to `other` should there be none. */
-  static find({ builder }: Lowering, layout: ChainLayout, other: Block): Carried {
+  static find(lowering: Lowering, layout: ChainLayout, other: Block): Carried {
+    const { builder } = lowering;
     const key = builder.stack(4);
     builder.store(4, key, 0, builder.const(0));
     const record = builder.call(
@@ -85,7 +101,7 @@ export class Carried implements PacketMemory {
     builder.branch("ne", record, builder.const(0, 64), found, other);
     builder.seal(found);
     builder.enter(found);
-    return new Carried(record, layout);
+    return new Carried(lowering, record, layout);
   }
 
   /** A packet comes: the state that is kept for one is zero. */

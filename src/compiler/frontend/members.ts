@@ -153,7 +153,7 @@ export class Members {
     const params = new ParametersView(
       this.#layout.parameters.filter(({ actor }) => actor === index),
       this.#words,
-      this.#fromMember(use, subject, exit),
+      this.#fromMember(use),
     );
     const state = new StateView(this.#layout, "actor", index);
     this.#emitAs("actor", index);
@@ -182,19 +182,11 @@ export class Members {
     this.#matched.lookUp(use.set!, run, [{ kind: "view", view }, params, state], yes, no);
   }
 
-  /** How an actor gets at its member's parameters. A program without the selector, as in a linked chain, looks once more. */
-  #fromMember(
-    { fromMember = {} }: PolicyUse,
-    subject: Subject,
-    exit: Block,
-  ): (name: string) => LanguageValue | undefined {
-    for (const { selector } of Object.values(fromMember)) {
-      const set = this.#layout.sets.find(({ name }) => name === selector.set!.name)!;
-      if (this.#matched.has(set.name)) continue;
-      const found = this.#lowering.builder.block();
-      this.#lookUp(selector, set.place, subject, found, exit);
-      this.#lowering.enter(found);
-    }
+  /** How an actor gets at its member's parameters: in a linked chain it was another program that found the member. */
+  #fromMember({ fromMember = {} }: PolicyUse): (name: string) => LanguageValue | undefined {
+    const memory = this.#lowering.packetMemory?.memberWords;
+    for (const { selector, field } of Object.values(fromMember))
+      if (memory && !this.#matched.has(selector.set!.name, field)) this.#matched.recall(selector.set!, field, memory);
     return (name) => {
       const use = fromMember[name];
       return use && this.#matched.parameter(use.selector.set!.name, use.field);

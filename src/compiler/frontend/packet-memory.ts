@@ -1,6 +1,6 @@
 /** Where per-packet state is kept while a packet passes the chain. */
 import type { Variable } from "../ir/builder.ts";
-import { int32, int64, type Value } from "../ir/ir.ts";
+import { int32, int64, type MemorySize, type Value } from "../ir/ir.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import type { StateField, StateSlot } from "../layout.ts";
 import { blur } from "./conceal.ts";
@@ -12,11 +12,20 @@ export interface PacketField extends StateField {
 
 /** Access to a field: its value is as wide as its type's are (64 bits for u64 and i64, else 32). */
 export interface PacketMemory {
+  /** Where the parameters of members lie between the programs of a linked chain. */
+  readonly memberWords?: MemberWords;
   load(lowering: Lowering, slot: StateSlot, field: PacketField): Value;
   store(lowering: Lowering, slot: StateSlot, field: PacketField, value: Value): void;
 }
 
 /** In variables of one program, for chains that are one. */
+/** Parameters of the members matched, by `SET.FIELD`. */
+export interface MemberWords {
+  load(key: string, size: MemorySize): Value;
+  /** Does nothing for those that no actor uses. */
+  store(key: string, size: MemorySize, value: Value): void;
+}
+
 export class PacketVariables implements PacketMemory {
   readonly #variables = new Map<string, Variable>();
 

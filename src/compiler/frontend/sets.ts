@@ -9,6 +9,7 @@ import { halves } from "./addresses.ts";
 import { withReturn } from "./calls.ts";
 import { lowerExpression, member } from "./expressions.ts";
 import type { Lowering } from "./lowering.ts";
+import type { MemberWords } from "./packet-memory.ts";
 import type { RunFunction } from "./program.ts";
 import { bindPattern, lowerStatement } from "./statements.ts";
 import { describeValue, type AddressValue, type LanguageValue } from "./values.ts";
@@ -22,9 +23,9 @@ export class MatchedMembers {
     this.#lowering = lowering;
   }
 
-  /** Whether the program has looked in the set. */
-  has(set: string): boolean {
-    return [...this.#words.keys()].some((key) => key.startsWith(`${set}.`));
+  /** Whether the program has found the parameter, on the way to where it is now. */
+  has(set: string, field: string): boolean {
+    return this.#words.has(`${set}.${field}`);
   }
 
   /**
@@ -33,6 +34,7 @@ export class MatchedMembers {
    */
   lookUp(slot: SetSlot, run: RunFunction, args: readonly LanguageValue[], yes: Block, no: Block): void {
     const { builder } = this.#lowering;
+    const memory = this.#lowering.packetMemory?.memberWords;
     const key = this.#key(slot, new MemberFields(this.#lowering, run, args, no));
     const found = builder.block();
     const record = builder.call(
@@ -46,9 +48,18 @@ export class MatchedMembers {
     for (const { name, type, offset } of slot.params) {
       const bytes = wordSize(type);
       const word = this.#word(`${slot.name}.${name}`, type);
-      builder.write(word, builder.load(bytes, record, offset));
+      const value = builder.load(bytes, record, offset);
+      builder.write(word, value);
+      memory?.store(`${slot.name}.${name}`, bytes, value);
     }
     builder.jump(yes);
+  }
+
+  /** Reads what another program of the chain found. */
+  recall(slot: SetSlot, field: string, memory: MemberWords): void {
+    const { type } = slot.params.find(({ name }) => name === field)!;
+    const key = `${slot.name}.${field}`;
+    this.#lowering.builder.write(this.#word(key, type), memory.load(key, wordSize(type)));
   }
 
   #word(key: string, type: ParameterType): Variable {
