@@ -16,7 +16,9 @@ export function drawBars({ title, x, y, groups, series }: BarPlot): string {
   );
   const yScale = y.log ? logScale(values, area.bottom, area.top) : linearScale(values, area.bottom, area.top);
   const room = (area.right - area.left) / groups.length;
-  const barWidth = (room * filled) / series.length;
+  // Where series share no group, a bar has its group's room for itself.
+  const alone = groups.every((_, group) => series.filter(({ bars }) => bars[group] !== undefined).length <= 1);
+  const barWidth = (room * filled) / (alone ? 1 : series.length);
   const floor = y.log ? area.bottom : yScale.place(0);
   const content = series.map((one, index) =>
     element(
@@ -24,7 +26,7 @@ export function drawBars({ title, x, y, groups, series }: BarPlot): string {
       { class: `series ${seriesClass(index)}` },
       ...one.bars.flatMap((bar, group) => {
         if (bar === undefined) return [];
-        const left = area.left + room * (group + (1 - filled) / 2) + barWidth * index;
+        const left = area.left + room * (group + (1 - filled) / 2) + (alone ? 0 : barWidth * index);
         const top = yScale.place(bar.value);
         const told = `${one.name}, ${groups[group]}: ${formatValue(bar.value)} ${y.unit ?? ""}`.trimEnd();
         const box = { x: left, y: Math.min(top, floor), width: barWidth * 0.94, height: Math.abs(floor - top) };

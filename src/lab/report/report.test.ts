@@ -109,6 +109,22 @@ describe("renderPlot()", () => {
     expect(heights[3] / heights[0]).toBeCloseTo(100 / 12, 2);
   });
 
+  it("gives bars that share no group the whole room of theirs", () => {
+    const widths = (plot: BarPlot) =>
+      parseXml(renderPlot(plot)).flatMap(({ name, attributes }) =>
+        name === "rect" ? [Number(attributes["width"])] : [],
+      );
+    const groups = ["a", "b"];
+    const apart = [
+      { name: "x", bars: [{ value: 1 }, undefined] },
+      { name: "y", bars: [undefined, { value: 2 }] },
+    ];
+    const together = apart.map(({ name }) => ({ name, bars: [{ value: 1 }, { value: 2 }] }));
+    const [wide] = widths({ ...bars, groups, series: apart });
+    const [narrow] = widths({ ...bars, groups, series: together });
+    expect(wide / narrow).toBeCloseTo(2, 2);
+  });
+
   it("lets a CDF pass through every value and end at 100 %", () => {
     const path = /class="line" d="M([^"]+)"/.exec(renderPlot(cdf))![1];
     const points = path.split("L").map((point) => point.split(" ").map(Number));
