@@ -71,6 +71,9 @@ const cdf: CdfPlot = {
   series: [{ name: "tcp", values: [31, 22, 90] }],
 };
 
+const widths = (plot: BarPlot) =>
+  parseXml(renderPlot(plot)).flatMap(({ name, attributes }) => (name === "rect" ? [Number(attributes["width"])] : []));
+
 const told = (svg: string) => [...svg.matchAll(/<title>([^<]*)<\/title>/g)].map(([, text]) => text).slice(1);
 
 describe("renderPlot()", () => {
@@ -110,10 +113,6 @@ describe("renderPlot()", () => {
   });
 
   it("gives bars that share no group the whole room of theirs", () => {
-    const widths = (plot: BarPlot) =>
-      parseXml(renderPlot(plot)).flatMap(({ name, attributes }) =>
-        name === "rect" ? [Number(attributes["width"])] : [],
-      );
     const groups = ["a", "b"];
     const apart = [
       { name: "x", bars: [{ value: 1 }, undefined] },
