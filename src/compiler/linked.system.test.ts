@@ -2,13 +2,21 @@ import { describe, expect, it } from "vitest";
 import { actorChains, selectorChains } from "./testing/chains.ts";
 import { canTestRun, generatedFrames } from "./testing/frames.ts";
 import { KernelRunner } from "./testing/kernel-runner.ts";
-import { chain } from "./testing/policy-harness.ts";
+import { chain, type ChainOptions } from "./testing/policy-harness.ts";
+import { rememberers, segmentMakers } from "./testing/segment-makers.ts";
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 const frames = generatedFrames(300, 12);
 
 describe.each(["xdp", "tcx_ingress", "tcx_egress"] as const)("linked and fused agree in the kernel, on %s", (hook) => {
-  it.each(Object.entries({ ...actorChains, ...selectorChains }))("%s", (_name, options) => {
+  const own: Readonly<Record<string, ChainOptions>> = {
+    ...(hook !== "xdp" && {
+      "all that packets can do": { source: segmentMakers, actors: [...segmentMakers.policies.keys()] },
+    }),
+    "notes left for others": { source: rememberers, select: "odd", actors: ["grow", "tell", "grow", "tell"] },
+  };
+
+  it.each(Object.entries({ ...actorChains, ...selectorChains, ...own }))("%s", (_name, options) => {
     using fused = new KernelRunner(chain(options), hook);
     using linked = new KernelRunner(chain({ ...options, mode: "linked" }), hook);
     for (const frame of frames.filter((one) => canTestRun(one, hook))) {

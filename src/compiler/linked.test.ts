@@ -14,6 +14,7 @@ import {
   type Use,
   type VmRunner,
 } from "./testing/policy-harness.ts";
+import { rememberers, segmentMakers } from "./testing/segment-makers.ts";
 import { policySource } from "./testing/policy-source.ts";
 import type { Hook } from "./index.ts";
 
@@ -68,9 +69,41 @@ describe("linked and fused chains", () => {
     });
     fc.assert(
       fc.property(chains, ({ hook, seed, ...options }) => expectSame(options, hook, generatedFrames(40, seed))),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   }, 60_000);
+});
+
+describe("what one policy leaves for others", () => {
+  const tcHooks = ["tcx_ingress", "tcx_egress"] as const;
+  const makers = [...segmentMakers.policies.keys()];
+
+  it("takes effect alike at the end: segments, marks, copies, and where packets go", () => {
+    const orders = fc.tuple(fc.array(fc.constantFrom(...makers), { minLength: 1, maxLength: 4 }), fc.nat());
+    fc.assert(
+      fc.property(orders, fc.constantFrom(...tcHooks), ([order, seed], hook) => {
+        const [fused, linked] = (["fused", "linked"] as const).map((mode) =>
+          chain({ source: segmentMakers, actors: order, mode }).vm(hook),
+        );
+        for (const frame of [...generatedFrames(20, seed), makeFrame(), makeFrame({ payload: 100 })])
+          expect(linked.run(frame), hex(frame)).toEqual(fused.run(frame));
+        expect(linked.counters()).toEqual(fused.counters());
+      }),
+      { numRuns: 25 },
+    );
+  }, 60_000);
+
+  it.each(packetHooks)("is remembered alike for the packet, observed and told, on %s", (hook) => {
+    const select: Selection = { or: ["odd", { not: ["port", { port: 80 }] }] };
+    const [fused, linked] = (["fused", "linked"] as const).map((mode) =>
+      chain({ source: rememberers, select, actors: ["grow", "tell", "grow", "tell"], mode }).vm(hook),
+    );
+    for (const frame of generatedFrames(300, 3)) expect(linked.run(frame)).toEqual(fused.run(frame));
+    expect([linked.counters(), linked.state()]).toEqual([fused.counters(), fused.state()]);
+    const events = linked.events();
+    expect(events).toEqual(fused.events());
+    expect(events.length).toBeGreaterThan(10);
+  });
 });
 
 describe.each(withSets)("linked and fused chains agree: %s", (_name, options) => {

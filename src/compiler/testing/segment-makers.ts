@@ -32,3 +32,29 @@ export const repaint = actor({
   },
 });
 `);
+
+/** Policies that leave notes for those behind them, learn and tell. */
+export const rememberers =
+  policySource(`import { actor, emit, event, flows, perPacket, selector, u16, u32, u64 } from "emptcp/policy";
+const notes = perPacket({ ports: u32, sum: u64, turns: u16 });
+const seen = flows({ packets: u32 }, 8);
+const big = event("big", { sum: u64, turns: u16 });
+export const odd = selector({
+  name: "odd",
+  state: { notes, seen },
+  observe({ flow }, { seen }) { const entry = seen.getOrCreate(flow); if (entry) entry.packets += 1; },
+  run({ tcp }, _, { notes }) { notes.ports = tcp.sourcePort; notes.turns += 1; return (tcp.sourcePort & 1) === 1; },
+});
+export const grow = actor({
+  name: "grow",
+  state: { notes },
+  run({ tcp }, _, { notes }) { notes.sum += notes.ports * 3 + tcp.window; notes.turns += 1; },
+});
+export const tell = actor({
+  name: "tell",
+  state: { notes },
+  run(packet, _, { notes }) {
+    emit(big, packet.flow, { sum: notes.sum, turns: notes.turns });
+    packet.tcp.window = u16(notes.sum);
+  },
+});`);
