@@ -31,11 +31,15 @@ const inputs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 /** A copy of each of a million packets would really be sent. */
 const unmeasured: Readonly<Record<string, string>> = { mirror: "it sends real copies" };
 
+/** One program for all policies, or one for each, which is how the paper's chains are made. */
+export const modes = ["fused", "linked"] as const;
+type Mode = (typeof modes)[number];
+
 export interface Operation {
   readonly name: string;
   readonly kind: "entry" | "selector" | "actor";
   /** Median ns per packet, without what the chain around it costs. */
-  readonly ns: number;
+  readonly ns: Readonly<Record<Mode, number>>;
 }
 
 export interface Operations {
@@ -59,12 +63,12 @@ export function measureOperations(
   effort: Effort,
   onProgress: (text: string) => void,
 ): Operations {
-  const measured: Operation[] = [];
   const left: string[] = [];
+  const packet = acknowledgment();
   const empty = loadEmpty();
-  const attach = (title: string, selectors: SelectorChain, actors: ActorChain) => {
-    const chain = new PolicyChain(selectors, actors, { direction: "ingress" });
-    const { running, detach } = attachChain(lab, "client", `op-${title}`, chain, [link]);
+  const attach = (title: string, composed: Composed, mode: Mode) => {
+    const chain = new PolicyChain(composed.selectors, composed.actors, { direction: "ingress", mode });
+    const { running, detach } = attachChain(lab, "client", `op-${mode}-${title}`, chain, [link]);
     const [program] = programsOf(running);
     return {
       program,
@@ -74,49 +78,63 @@ export function measureOperations(
       },
     };
   };
-  const base = attach("base", new SelectorChain(), new ActorChain().add(nothing));
-  try {
-    const packet = acknowledgment();
-    const [around, entry] = timePrograms([empty, base.program], packet, effort).nsPerPacket;
-    measured.push({ name: "chain entry", kind: "entry", ns: entry - around });
-    for (const policy of Object.values(builtIn) as Policy[]) {
-      const { name } = policy;
-      if (effort.names?.includes(name) === false) continue;
-      onProgress(`${policy.kind} ${name} alone`);
-      if (policy.on === "socket") {
-        left.push(`${name} (it runs per round trip, not per packet)`);
-        continue;
-      }
-      if (unmeasured[name] !== undefined) {
-        left.push(`${name} (${unmeasured[name]})`);
-        continue;
-      }
-      const given = (inputs[name] ?? {}) as never;
-      const isSelector = policy.kind === "selector";
-      const selectors = new SelectorChain();
-      const actors = new ActorChain();
-      let one: ReturnType<typeof attach>;
-      try {
-        if (isSelector) selectors.select(policy as Selector, given);
-        actors.add(isSelector ? nothing : (policy as Actor), isSelector ? {} : given);
-        one = attach(name, selectors, actors);
-      } catch (error) {
-        if (!(error instanceof ParameterError || error instanceof ChainError)) throw error;
-        left.push(`${name} (no example of its parameters: ${error.message})`);
-        continue;
-      }
-      try {
-        const [without, withIt] = timePrograms([base.program, one.program], packet, effort).nsPerPacket;
-        measured.push({ name, kind: policy.kind, ns: Math.max(0, withIt - without) });
-      } finally {
-        one.close();
-      }
+  const nothingAtAll = { selectors: new SelectorChain(), actors: new ActorChain().add(nothing) };
+  const bases = { fused: attach("base", nothingAtAll, "fused"), linked: attach("base", nothingAtAll, "linked") };
+  const cost = (title: string, composed: Composed, mode: Mode): number => {
+    const one = attach(title, composed, mode);
+    try {
+      const [without, withIt] = timePrograms([bases[mode].program, one.program], packet, effort).nsPerPacket;
+      return Math.max(0, withIt - without);
+    } finally {
+      one.close();
     }
+  };
+  try {
+    const programs = [empty, bases.fused.program, bases.linked.program];
+    const [around, fused, linked] = timePrograms(programs, packet, effort).nsPerPacket;
+    const measured: Operation[] = [
+      { name: "chain entry", kind: "entry", ns: { fused: fused - around, linked: linked - around } },
+    ];
+    for (const policy of Object.values(builtIn) as Policy[]) {
+      const { name, kind } = policy;
+      if (effort.names?.includes(name) === false) continue;
+      onProgress(`${kind} ${name} alone`);
+      const composed = compose(policy);
+      if (typeof composed === "string") left.push(`${name} (${composed})`);
+      else
+        measured.push({
+          name,
+          kind,
+          ns: { fused: cost(name, composed, "fused"), linked: cost(name, composed, "linked") },
+        });
+    }
+    return { measured, left };
   } finally {
-    base.close();
+    for (const base of Object.values(bases)) base.close();
     empty.close();
   }
-  return { measured, left };
+}
+
+interface Composed {
+  readonly selectors: SelectorChain;
+  readonly actors: ActorChain;
+}
+
+/** A chain of one policy; or why there is none. */
+function compose(policy: Policy): Composed | string {
+  if (policy.on === "socket") return "it runs per round trip, not per packet";
+  const reason = unmeasured[policy.name];
+  if (reason !== undefined) return reason;
+  const given = (inputs[policy.name] ?? {}) as never;
+  try {
+    return policy.kind === "selector"
+      ? { selectors: new SelectorChain().select(policy as Selector, given), actors: new ActorChain().add(nothing) }
+      : { selectors: new SelectorChain(), actors: new ActorChain().add(policy as Actor, given) };
+  } catch (error) {
+    if (error instanceof ParameterError || error instanceof ChainError)
+      return `no example of its parameters: ${error.message}`;
+    throw error;
+  }
 }
 
 /** A program that lets every packet go on, and does nothing else: what a test run costs by itself. */

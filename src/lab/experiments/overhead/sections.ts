@@ -3,7 +3,7 @@ import type { Report, Section } from "../../report/report.ts";
 import { formatValue } from "../../report/scales.ts";
 import { formatSpread, spreadOf } from "../experiment.ts";
 import { lengths, type Length } from "./chains.ts";
-import type { Effort, Operations } from "./operations.ts";
+import { modes, type Effort, type Operations } from "./operations.ts";
 import { flowBytes, type CpuCost, type FlowCost } from "./traffic.ts";
 import type { TupleCost } from "./tuples.ts";
 
@@ -50,13 +50,23 @@ export function operationsSection({ operations }: Results): Section {
     id: "5a",
     title,
     text: [
-      "Time per packet, told in whole nanoseconds, that a selector or an actor adds to a chain, and of the chain around them (parsing, counters). " +
+      "Time per packet that a selector or an actor adds to a chain, and of the chain around them (entry: parsing, counters). " +
+        "Fused chains are one program; linked ones, like the paper's, have a program for each policy. " +
         "The paper: nanoseconds, on a Raspberry Pi 95 to 859 ns, which is 1.8 times what its servers take.",
       ...(operations.left.length > 0 ? [`Not measured: ${operations.left.join("; ")}.`] : []),
     ],
     table: {
-      columns: [{ title: "operation" }, { title: "kind" }, { title: "time (ns)", number: true }],
-      rows: rows.map(({ name, kind, ns }) => [name, kind, ns < 1 ? "below 1" : ns.toFixed(0)]),
+      columns: [
+        { title: "operation" },
+        { title: "kind" },
+        ...modes.map((mode) => ({ title: `${mode} (ns)`, number: true as const })),
+      ],
+      rows: rows.map(({ name, kind, ns }) => [
+        name,
+        kind,
+        // The kernel tells whole nanoseconds.
+        ...modes.map((mode) => (ns[mode] < 1 ? "below 1" : ns[mode].toFixed(0))),
+      ]),
     },
     plot: {
       kind: "bars",
@@ -64,10 +74,7 @@ export function operationsSection({ operations }: Results): Section {
       x: { label: "" },
       y: { label: "time per packet", unit: "ns" },
       groups: rows.map(({ name }) => name),
-      series: (["entry", "selector", "actor"] as const).map((kind) => ({
-        name: kind,
-        bars: rows.map((row) => (row.kind === kind ? { value: row.ns } : undefined)),
-      })),
+      series: modes.map((mode) => ({ name: mode, bars: rows.map(({ ns }) => ({ value: ns[mode] })) })),
     },
   };
 }
@@ -232,6 +239,7 @@ export function cpuSection({ cpu }: Results): Section {
 export function checksOf({ concurrent, granularity, operations }: Results): Report["checks"] {
   const runs = concurrent.flatMap(({ costs }) => chainLengths.flatMap((length) => costs[length]));
   const least = Math.min(...runs.map(({ packetsPerFlow }) => packetsPerFlow));
+  const worstNs = Math.max(...operations.measured.flatMap(({ ns }) => Object.values(ns)));
   const selected = (name: string) => spreadOf(granularity[name].map((one) => one.selectedPercent)).value;
   return [
     {
@@ -248,8 +256,8 @@ export function checksOf({ concurrent, granularity, operations }: Results): Repo
     },
     {
       what: "operations were measured",
-      ok: operations.measured.length > 5 && operations.measured.every(({ ns }) => ns < 100_000),
-      seen: `${operations.measured.length}, the longest ${Math.max(...operations.measured.map(({ ns }) => ns)).toFixed(0)} ns`,
+      ok: operations.measured.length > 5 && worstNs < 100_000,
+      seen: `${operations.measured.length}, the longest ${worstNs.toFixed(0)} ns`,
     },
   ];
 }
