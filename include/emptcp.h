@@ -67,6 +67,8 @@ struct emptcp_context {
   u32 injection;
   u32 redirect;
   u32 mirror;
+  /* Which copy of the parameters is in force for this packet. */
+  u32 parameters;
 };
 
 struct emptcp_step {
@@ -86,8 +88,10 @@ extern char emptcp_counter, emptcp_lost;
 
 /* A parameter, in the order of `params`; all are 8 bytes apart. */
 #define PARAMETER(type, name) type name __attribute__((aligned(8)))
-extern struct emptcp_parameters emptcp_parameters;
-#define PARAM emptcp_parameters
+extern char emptcp_parameters, emptcp_parameters_stride;
+#define PARAM                                                                                                  \
+  (*(const struct emptcp_parameters *)(&emptcp_parameters +                                                    \
+                                       (emptcp->parameters & 63) * (unsigned long)&emptcp_parameters_stride))
 
 /* An Ethernet address as parameters of type `mac` keep it: a number, its first byte the highest of 48 bits. */
 struct mac_t {

@@ -1,5 +1,5 @@
 /** What a submitted chain says of itself: kept in a map beside its pins, so that any process can list and change it. */
-import type { ChainLayout, ChainMode, Hook, SelectorTree, SetField, SetSlot } from "../compiler/index.ts";
+import type { ChainLayout, ChainMode, Decision, Hook, SelectorTree, SetField, SetSlot } from "../compiler/index.ts";
 import type { ParameterType, Policy } from "../policy/index.ts";
 import type { ChainCounters } from "./counters.ts";
 import type { Expression } from "./expression.ts";
@@ -86,6 +86,8 @@ export interface ChainDescription {
   readonly layout: ChainLayout;
   /** `fused` where it is absent. */
   readonly mode?: ChainMode;
+  /** Of a linked chain: its selectors as they were compiled. */
+  readonly decision?: Decision;
   /** ISO 8601. */
   readonly submitted: string;
   /** Since when it is as it is, where it has been replaced. */

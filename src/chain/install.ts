@@ -4,6 +4,7 @@ import {
   compileChain,
   countersMap,
   foreignMapPrefix,
+  numbered,
   parametersMap,
   parametersSize,
   type ChainLayout,
@@ -58,6 +59,7 @@ import { isIterator, programPin } from "./generations.ts";
 import { loadInert } from "./inert.ts";
 import { completeInputs, readWord } from "./inputs.ts";
 import type { ChainOptions } from "./policy-chain.ts";
+import { isRelinked, pinAgain } from "./relink.ts";
 import { cleanUp, openChain, RunningChain } from "./running.ts";
 import { sourceReader } from "./sources.ts";
 import { seedState } from "./state.ts";
@@ -183,13 +185,13 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
   const from = chainDirectory(name)!;
   const interfaces = findInterfaces(options.interfaces ?? [], old);
   const actors = blueprint.actors.map(({ description }) => description);
+  const wanted = blueprint.actors.map(({ description, entry }) => ({ ...description, origin: entry.origin }));
   const partners: Continuity = {
     selectors: matchSelectors(old.selector, selector, blueprint.selectorOrigins),
-    actors: matchActors(
-      old.actors,
-      blueprint.actors.map(({ description, entry }) => ({ ...description, origin: entry.origin })),
-    ),
+    actors: matchActors(old.actors, wanted),
   };
+  const draft = describe(blueprint, old, old.attachments, old);
+  if (isRelinked(old, { ...draft, actors: wanted })) return relinkHere(draft, running, partners);
   const counters = carriedCounters(old, selector, partners);
   const compiled = compileBlueprint(blueprint, counters);
   const pins = beginChange(name);
@@ -231,6 +233,36 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
     running.finishChange();
     removeReplaced(name, pins.directory);
     removeUnusedHostState();
+    return running;
+  } finally {
+    pins.release();
+  }
+}
+
+/** Leaves actors of a linked chain out, or lets them in again: its objects stay, and are pinned beside a new description. */
+function relinkHere(draft: ChainDescription, running: RunningChain, partners: Continuity): RunningChain {
+  const { name, layout, selector, actors } = draft;
+  const old = running.description;
+  const from = chainDirectory(name)!;
+  const pins = beginChange(name);
+  try {
+    pinAgain(from, pins.directory);
+    const base = running.withCounters((perCpu) => sumCounters(perCpu, layout));
+    const history = { base, totals: carriedTotals(running.counters(), selector, actors, partners) };
+    const about = pinDescription(pins.directory, { ...draft, layout: old.layout, history });
+    try {
+      about.pin(`${pins.directory}/${changingPin}`);
+    } finally {
+      about.close();
+    }
+    pins.commit();
+  } catch (error) {
+    pins.rollback();
+    throw error;
+  }
+  try {
+    running.finishChange();
+    removeReplaced(name, pins.directory);
     return running;
   } finally {
     pins.release();
@@ -342,8 +374,8 @@ export function parametersValue(
 }
 
 function describe(
-  { name, options, selector, actors }: Blueprint,
-  { layout }: CompiledChain,
+  { name, options, source, selector, actors }: Blueprint,
+  { layout }: Pick<CompiledChain, "layout">,
   attachments: readonly Attachment[],
   old?: ChainDescription,
   history?: CounterHistory,
@@ -364,7 +396,7 @@ function describe(
     selector,
     actors: actors.map(({ description }) => description),
     attachments,
-    ...(options.mode === "linked" && { mode: "linked" }),
+    ...(options.mode === "linked" && { mode: "linked", decision: numbered(source.selector) }),
     netns: old?.netns ?? { ...(netns !== undefined && { name: netns }), inode: netnsInode() },
     layout: {
       ...layout,
@@ -389,6 +421,11 @@ function pinAll(
   for (const hook of new Set(description.attachments.map((one) => one.hook)))
     programs[hook]?.pin(`${directory}/${programPin(hook)}`);
   description.attachments.forEach(({ pin }, i) => links[i].pin(`${directory}/${pin}`));
+  return pinDescription(directory, description);
+}
+
+/** @returns the map with the description, open */
+function pinDescription(directory: string, description: ChainDescription): KernelMap {
   const value = encodeDescription(description);
   const about = createMap({ name: "emptcp_about", type: "array", keySize: 4, valueSize: value.length, maxEntries: 1 });
   try {

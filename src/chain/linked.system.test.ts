@@ -15,6 +15,7 @@ import {
   ensureBpffs,
   listenMptcp,
   loadCollection,
+  openMap,
   withNetns,
 } from "../linux/index.ts";
 import { ActorChain, listChains, PolicyChain, SelectorChain } from "./index.ts";
@@ -52,14 +53,30 @@ describe("a linked chain", () => {
     const options = { name: `${prefix}live`, netns, interfaces: ["lo"], mode: "linked" } as const;
     const running = new PolicyChain(selectors, actors, options).submit();
     expect(running.description.mode).toBe("linked");
+    const arrayId = (): number => {
+      using map = openMap(`${ensureBpffs()}/emptcp/chains/${running.name}/map_programs_tcx_ingress`);
+      return map.info().id;
+    };
+    const programs = arrayId();
+    const recorded = (): number => running.counters().actors[1].acted;
     const traffic = converse(20_000_000);
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 20; i++) {
       await running.edit((edited) => edited.actors.disable("record"));
       await running.edit((edited) => edited.actors.enable("record"));
     }
     await traffic;
+    // Nothing was loaded for it.
+    expect(arrayId()).toBe(programs);
+    expect(running.description.generation).toBe(1 + 2 * 20);
     const [first, , last] = running.counters().actors;
     expect(first.acted).toBeGreaterThan(300);
+    const before = recorded();
+    await running.edit((edited) => edited.actors.disable("record"));
+    await converse(100_000);
+    expect(recorded()).toBe(before);
+    await running.edit((edited) => edited.actors.enable("record"));
+    await converse(100_000);
+    expect(recorded()).toBeGreaterThan(before);
     expect(last.acted).toBe(first.acted);
   });
 });

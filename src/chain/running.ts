@@ -27,6 +27,7 @@ import { changeWords, readWords, type WordChange } from "./parameters.ts";
 import { findPlace } from "./places.ts";
 import type { PolicyChain } from "./policy-chain.ts";
 import { measureRates, type ChainRates } from "./rates.ts";
+import { applySteps } from "./relink.ts";
 import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
 import { readState, type ChainState, type FlowRecord, type StateContents, type TableRecord } from "./state.ts";
 import {
@@ -86,6 +87,11 @@ export class RunningChain {
         arrangeCounters(map.lookupPerCpu(firstKey)!, layout, selector, actors, history),
       );
     });
+  }
+
+  /** @internal Gives `use` the values of the counters map, one for each CPU. */
+  withCounters<T>(use: (perCpu: Uint8Array[]) => T): T {
+    return this.#withMap(countersMap, (map) => use(map.lookupPerCpu(firstKey)!));
   }
 
   /** Where it is attached, and where no more because the interface is gone. */
@@ -343,6 +349,7 @@ export class RunningChain {
     if (!isChanging(this.#directory)) return;
     const { description } = this;
     updateLinks(this.#directory, description.attachments);
+    applySteps(this.#directory, description);
     for (const before of versionsBefore(description))
       new RunningChain(before.directory, before.description).#releaseIterated();
     this.applyToSockets();

@@ -8,6 +8,7 @@ import type { ForeignCode } from "../policy/index.ts";
 import { carriedMap } from "./frontend/carried.ts";
 import { hooks, type PacketHook } from "./frontend/hooks.ts";
 import { countersMap, parametersMap, sameCounter, type ChainLayout, type CounterSlot } from "./layout.ts";
+import { parameterCopies } from "./parameters-layout.ts";
 import { programsMap, stepsMap } from "./steps.ts";
 
 /** A foreign member cannot be used as asked. */
@@ -25,7 +26,7 @@ const sections: Readonly<Record<string, ProgramTypeName>> = {
 };
 
 const externals: ReadonlySet<string> = new Set(
-  ["context_map", "counters_map", "programs_map", "steps", "parameters", "counter", "lost"].map(
+  ["context_map", "counters_map", "programs_map", "steps", "parameters", "parameters_stride", "counter", "lost"].map(
     (name) => `emptcp_${name}`,
   ),
 );
@@ -82,6 +83,8 @@ export function foreignProgram(
     emptcp_programs_map: { kind: "map", map: programsMap(hook) },
     emptcp_steps: { kind: "mapValue", map: stepsMap, offset: 0 },
     emptcp_parameters: parameters(layout, counter),
+    // Of a single parameter there are no copies.
+    emptcp_parameters_stride: BigInt(parameterCopies(layout.parameters.length)?.stride ?? 0),
     emptcp_counter: offset(counter),
     emptcp_lost: offset({ kind: "lost" }),
   };

@@ -169,6 +169,20 @@ export function writeRoot(value: Uint8Array, first: number): void {
   value[stepFields.yes] = first;
 }
 
+/** The steps that packets can come to, by number, and the program of each. */
+export function reachableSteps(value: Uint8Array): ReadonlyMap<number, number> {
+  const found = new Map<number, number>();
+  const visit = (number: number): void => {
+    if (number === leave || found.has(number)) return;
+    const at = number * stepSize;
+    found.set(number, value[at + stepFields.program]);
+    visit(value[at + stepFields.yes]);
+    visit(value[at + stepFields.no]);
+  };
+  visit(value[stepFields.yes]);
+  return found;
+}
+
 /** The steps map of a new chain. */
 export function stepsSpec(graph: StepGraph): MapSpec {
   const value = new Uint8Array(maximumSteps * stepSize);
