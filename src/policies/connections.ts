@@ -109,17 +109,6 @@ function greet({ tcp }: Packet, subflow: Subflow): boolean {
   return true;
 }
 
-/** MP_CAPABLE: the sender's key, if it holds one, and the receiver's. */
-function meet({ egress }: Packet, subflow: Subflow, sender: u64, receiver: u64, version: u8): void {
-  for (let side = 0; side < 2; side++) {
-    const key = side === 0 ? sender : receiver;
-    if (key === 0) continue;
-    const token = version === 0 ? mptcpTokenV0(key) : mptcpToken(key);
-    if (egress === (side === 0)) subflow.tokenLocal = token;
-    else subflow.tokenRemote = token;
-  }
-}
-
 /** MP_JOIN on a SYN: the receiver's token; on both, the sender's address id and whether it wants a backup. */
 function join({ tcp, egress }: Packet, { connections }: Learning, subflow: Subflow, token: u32, flags: u32): void {
   if (egress) {
@@ -139,29 +128,50 @@ function join({ tcp, egress }: Packet, { connections }: Learning, subflow: Subfl
 /** A packet of a handshake. */
 function listen(packet: Packet, learning: Learning): void {
   const { tcp, flow, egress } = packet;
+  const { subflows, lesson } = learning;
   let head: u32 = 0;
   let first: u64 = 0;
   let second: u64 = 0;
   for (const option of tcp.options) {
     if (option.kind !== kind.mptcp) continue;
+    head = 1;
+    if (option.subtype !== subtype.capable && option.subtype !== subtype.join) continue;
     head = option.u32(0);
     first = option.u64(4);
     second = option.u64(12);
-    if (option.subtype === subtype.capable || option.subtype === subtype.join) break;
+    break;
   }
-  const { subflows, lesson } = learning;
   // Plain TCP, or fallen back to it.
   if (head === 0) {
     subflows.delete(flow);
     return;
   }
+  const meant = (head >> 12) & 0xf;
+  const version = u8((head >> 8) & 0xf);
+  // Before all else: the verifier follows a hash for every way that leads to it.
+  let sender: u32 = 0;
+  let receiver: u32 = 0;
+  if (meant === subtype.capable && first !== 0) {
+    for (let side = 0; side < 2; side++) {
+      const key = side === 0 ? first : second;
+      const token = version === 0 ? mptcpTokenV0(key) : mptcpToken(key);
+      if (side === 0) sender = token;
+      else receiver = token;
+    }
+    if (second === 0) receiver = 0;
+  }
   const subflow = subflows.getOrCreate(flow);
   if (subflow === undefined || (tcp.syn && !greet(packet, subflow))) return;
   const length = u8(head >> 16);
-  const meant = (head >> 12) & 0xf;
-  const version = u8((head >> 8) & 0xf);
   if (meant === subtype.capable) {
-    meet(packet, subflow, first, second, version);
+    if (sender !== 0) {
+      if (egress) subflow.tokenLocal = sender;
+      else subflow.tokenRemote = sender;
+    }
+    if (receiver !== 0) {
+      if (egress) subflow.tokenRemote = receiver;
+      else subflow.tokenLocal = receiver;
+    }
     if (!tcp.syn && length >= TWO_KEYS) {
       open(learning, subflow, egress ? first : second, egress ? second : first, version);
       lesson.news = CONNECTED;
@@ -177,20 +187,27 @@ function listen(packet: Packet, learning: Learning): void {
   lesson.tokenRemote = subflow.tokenRemote;
 }
 
+/** A packet of a subflow that is open, or ends. */
+function follow({ tcp, egress }: Packet, learning: Learning, subflow: Subflow): void {
+  const { lesson } = learning;
+  lesson.tokenLocal = subflow.tokenLocal;
+  lesson.tokenRemote = subflow.tokenRemote;
+  if (subflow.stage === 0) open(learning, subflow, 0, 0, 0);
+  if (!tcp.fin && !tcp.rst) return;
+  subflow.finished = tcp.rst ? BOTH : subflow.finished | (egress ? LOCAL : REMOTE);
+  if (subflow.finished === BOTH) close(learning, subflow);
+}
+
 /** Learns from handshakes, notices when subflows end, and tells what is known of each packet's subflow. */
 export function learnConnections(packet: Packet, learning: Learning): void {
-  const { tcp, flow, egress } = packet;
+  const { tcp, flow } = packet;
   if (!tcp.syn) {
     const subflow = learning.subflows.get(flow);
     if (subflow === undefined) return;
-    learning.lesson.tokenLocal = subflow.tokenLocal;
-    learning.lesson.tokenRemote = subflow.tokenRemote;
-    if (subflow.stage === 0 && subflow.tokenLocal !== 0) open(learning, subflow, 0, 0, 0);
-    if (tcp.fin || tcp.rst) {
-      subflow.finished = tcp.rst ? BOTH : subflow.finished | (egress ? LOCAL : REMOTE);
-      if (subflow.finished === BOTH) close(learning, subflow);
+    if (subflow.stage !== GREETED || tcp.fin || tcp.rst) {
+      follow(packet, learning, subflow);
+      return;
     }
-    if (subflow.stage === OPEN || subflow.stage === OVER) return;
   }
   listen(packet, learning);
 }

@@ -59,7 +59,7 @@ export class Lowering {
   iterating = false;
   effects: Effects | undefined;
   /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
-  scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value; readonly schedule: Value };
+  scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value; readonly hash: Value };
   /** The packet, in programs that have one. */
   packet: ParsedPacket | undefined;
   /** Where per-packet state is. */

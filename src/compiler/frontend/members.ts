@@ -26,7 +26,7 @@ import type { SetSlot } from "../sets.ts";
 import { MatchedMembers } from "./sets.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import type { LanguageValue } from "./values.ts";
-import { scheduleSize } from "./tokens.ts";
+import { hashMemory } from "./hashes.ts";
 import { PacketView, type ParsedPacket } from "./views/packet.ts";
 import { ConstantsView, ParametersView, type ConstantValue } from "./views/params.ts";
 import { SocketPacketView, SocketView, type ParsedSocket } from "./views/socket.ts";
@@ -84,7 +84,7 @@ export class Members {
       flowKey: builder.stack(keySize),
       record: builder.stack(recordSize),
       zeroKey: key,
-      schedule: builder.stack(scheduleSize),
+      hash: builder.stack(hashMemory),
     };
     this.#counters = builder.call(
       helpers.mapLookupElem.number,

@@ -29,7 +29,7 @@ describe("mptcpToken() and mptcpTokenV0()", () => {
       expect(outputs(vm, makeFrame(), { a: key[0], b: key[1] })[0]).toBe(expected(algorithm, key));
   });
 
-  it("are known while compiling when the key is", () => {
+  it("take a key that is known while compiling", () => {
     const vm = writing("out.x = mptcpToken(0x0123_4567_89ab_cdef);");
     expect(outputs(vm, makeFrame())[0]).toBe(expected("sha256", [0x0123_4567, 0x89ab_cdef]));
   });

@@ -92,9 +92,16 @@ const selections: Readonly<Record<string, Selection>> = {
   },
 };
 
-export const selectorChains: Readonly<Record<string, ChainOptions>> = Object.fromEntries(
-  Object.entries({
-    ...selections,
-    ...Object.fromEntries(typeChoices.map((type): [string, Selection] => [type, ["packet_type", { type }]])),
-  }).map(([name, select]): [string, ChainOptions] => [name, { select, actors: ["record"] }]),
-);
+export const selectorChains: Readonly<Record<string, ChainOptions>> = {
+  ...Object.fromEntries(
+    Object.entries({
+      ...selections,
+      ...Object.fromEntries(typeChoices.map((type): [string, Selection] => [type, ["packet_type", { type }]])),
+    }).map(([name, select]): [string, ChainOptions] => [name, { select, actors: ["record"] }]),
+  ),
+  "mptcp_conn, with what it tells of connections": {
+    select: ["mptcp_conn", { token: 5 }],
+    actors: ["get_connect", "get_subflow"],
+  },
+  "what connections tell": { actors: ["get_connect", "get_subflow"] },
+};
