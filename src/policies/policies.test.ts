@@ -257,7 +257,6 @@ const listings: readonly (readonly [name: string, options: ChainOptions, hooks: 
   ["packet_type", { select: ["packet_type", { type: "join_syn" }] }, ["tcx_ingress"]],
   ["mptcp_conn", { select: ["mptcp_conn", { token: 5 }] }, ["tcx_ingress"]],
   ["get_connect", { actors: ["get_connect"] }, ["tcx_ingress"]],
-  ["get_subflow", { actors: ["get_subflow"] }, ["tcx_egress"]],
   ["port", { select: ["port", { port: 443 }] }, ["tcx_ingress", "sock_ops"]],
   ["set_of_pairs", { select: new MemberSet("ip_pair") }, ["tcx_ingress"]],
   ["set_of_prefixes", { select: new MemberSet("dst") }, ["tcx_ingress"]],
