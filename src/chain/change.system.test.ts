@@ -1,14 +1,17 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, unlinkSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   connectMptcp,
+  createMap,
   createNetns,
   deleteNetns,
   ensureBpffs,
   listenMptcp,
+  openLink,
+  openMap,
   queryTcx,
   withNetns,
 } from "../linux/index.ts";
@@ -20,6 +23,7 @@ import {
   PolicyChain,
   SelectorChain,
   type ChainOptions,
+  type RunningChain,
 } from "./index.ts";
 import { tally, unable } from "./testing/own-policies.ts";
 
@@ -146,5 +150,55 @@ describe("RunningChain.replace()", () => {
     expect(linksOn("lo")).toEqual([]);
     running.remove();
     expect(linksOn("near")).toEqual([]);
+  });
+});
+
+describe("priority", () => {
+  test("orders the chains of a hook: lower ones first, then those submitted first", async () => {
+    const link = (chain: RunningChain) => {
+      using opened = openLink(`${ensureBpffs()}/emptcp/chains/${chain.name}/link_tcx_ingress_1`);
+      return opened.info().id;
+    };
+    const one = () => new ActorChain().add("record");
+    const at = (title: string, priority?: number) =>
+      makeChain(title, one(), { direction: "ingress", ...(priority !== undefined && { priority }) }).submit();
+    const [usual, last, first, second] = [at("usual"), at("last", 10), at("first", -5), at("second")];
+    const order = [first, usual, second, last];
+    expect(linksOn("lo")).toEqual(order.map(link));
+    expect(listChains().flatMap(({ name }) => (name.startsWith(prefix) ? [name] : []))).toEqual(
+      order.map(({ name }) => name),
+    );
+    const moved = makeChain("last", one(), { direction: "ingress", priority: -10 });
+    await expect(last.replace(moved)).rejects.toThrow(/priority -10 instead of 10/);
+    expect(() => makeChain("wrong", one(), { priority: 0.5 })).toThrow(/an integer from -32768/);
+  });
+});
+
+describe("a chain of another version", () => {
+  /** Lets the chain say something else of itself. */
+  function rewrite(name: string, change: (description: Record<string, unknown>) => object): void {
+    const path = `${ensureBpffs()}/emptcp/chains/${name}/about`;
+    using before = openMap(path);
+    const text = new TextDecoder().decode(before.lookup(new Uint8Array(4))).replace(/\0+$/, "");
+    const value = new TextEncoder().encode(JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)));
+    unlinkSync(path);
+    using after = createMap({ name: "about", type: "array", keySize: 4, valueSize: value.length, maxEntries: 1 });
+    after.update(new Uint8Array(4), value);
+    after.pin(path);
+  }
+
+  test.each([
+    ["an earlier one", 1, /did not note where its policies come from/],
+    ["a later one", 99, /another version of emptcp attached it \(its description has version 99/],
+  ])("%s is listed and removed, but not changed", async (_, version, reason) => {
+    const { name } = makeChain(`version${version}`).submit();
+    rewrite(name, (description) => (version === 1 ? { ...description, version } : { version }));
+    const running = listChains().find((chain) => chain.name === name)!;
+    expect(running.counters().seen).toBe(0);
+    expect(running.attachments()).toHaveLength(2);
+    await expect(running.edit(({ actors: chain }) => chain.remove(1))).rejects.toThrow(reason);
+    await expect(running.replace(makeChain("any"))).rejects.toThrow(reason);
+    running.remove();
+    expect(linksOn("lo")).toEqual([]);
   });
 });

@@ -168,8 +168,19 @@ const emptyLayout: ChainLayout = {
   memberParameters: [],
 };
 
+const hookNames: readonly string[] = ["xdp", "tcx_ingress", "tcx_egress", "sock_ops", "iter_tcp", "iter_tcp_release"];
+
+/** What a pin's name says, as this version and those before it name links. */
+function attachmentsOfPin(pin: string): Attachment[] {
+  const match = /^link_([a-z_]+?)(?:_(\d+))?$/.exec(pin);
+  if (!match || !hookNames.includes(match[1])) return [];
+  const index = match[2] === undefined ? undefined : Number(match[2]);
+  const place = index !== undefined && { interface: `interface ${index}`, interfaceIndex: index };
+  return [{ hook: match[1] as Hook, ...place, pin }];
+}
+
 /** What can be said of a chain whose description cannot be read: its name, and that it may be removed. */
-export function foreignDescription(name: string, version: number): ChainDescription {
+export function foreignDescription(name: string, version: number, pins: readonly string[]): ChainDescription {
   return {
     version,
     fixed: `another version of emptcp attached it (its description has version ${version}, this one knows ${currentVersion})`,
@@ -178,7 +189,7 @@ export function foreignDescription(name: string, version: number): ChainDescript
     options: {},
     selector: { op: "any" },
     actors: [],
-    attachments: [],
+    attachments: pins.flatMap(attachmentsOfPin),
     netns: { inode: 0 },
     layout: emptyLayout,
     submitted: "",

@@ -24,6 +24,7 @@ import {
   openMap,
   withNetns,
   type Collection,
+  type DirectoryLock,
   type KernelLink,
   type KernelMap,
   type KernelProgram,
@@ -149,17 +150,15 @@ export function submitChain(blueprint: Blueprint): RunningChain {
  * @throws as `PolicyChain.replace`
  */
 export function replaceChain(blueprint: Blueprint, expected?: number): RunningChain | "outdated" {
-  const { name } = blueprint;
-  const lock = lockChain(name);
-  try {
-    const running = new RunningChain(chainDirectory(name)!, openChain(name).description);
-    running.finishChange();
+  for (;;) {
+    const running = openChain(blueprint.name);
     const old = running.description;
     if (expected !== undefined && old.generation !== expected) return "outdated";
     checkReplaceable(old, blueprint);
-    return withNetns(blueprint.options.netns ?? old.netns.name, () => replaceHere(blueprint, running));
-  } finally {
-    lock.release();
+    const netns = blueprint.options.netns ?? old.netns.name;
+    const done = withNetns(netns, () => replaceHere(blueprint, running, old));
+    // Another process was faster: what it left is replaced all the same, unless the caller wants to see it first.
+    if (done !== "outdated" || expected !== undefined) return done;
   }
 }
 
@@ -179,9 +178,13 @@ function checkReplaceable(old: ChainDescription, { name, options }: Blueprint): 
     fail(`it is in another network namespace${old.netns.name === undefined ? "" : `, ${old.netns.name}`}`);
 }
 
-function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain {
+/** The chain was changed while its replacement was made. */
+class OutdatedError extends Error {}
+
+const version = ({ submitted, generation }: ChainDescription): string => `${submitted} ${generation}`;
+
+function replaceHere(blueprint: Blueprint, running: RunningChain, old: ChainDescription): RunningChain | "outdated" {
   const { name, options, selector } = blueprint;
-  const old = running.description;
   const from = chainDirectory(name)!;
   const interfaces = findInterfaces(options.interfaces ?? [], old);
   const actors = blueprint.actors.map(({ description }) => description);
@@ -200,11 +203,17 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
     held.push(object);
     return object;
   };
+  // Compiling and loading take long: others may change the chain meanwhile, and then it is done again.
+  const isOutdated = (): boolean => version(running.description) !== version(old);
+  let lock: DirectoryLock | undefined;
   try {
     const carried = openCarried(from, old.layout, compiled, partners, hold);
     const host = openHostState(compiled.layout.state, compiled.maps, pins.directory);
     Object.values(host.maps).forEach(hold);
     const collection = hold(loadCollection(compiled, { ...host.maps, ...carried }));
+    lock = lockChain(name);
+    running.finishChange();
+    if (isOutdated()) throw new OutdatedError();
     carryMembers(old.layout, compiled.layout, from, collection.maps);
     const kept = carriedWords(old, compiled.layout, actors, partners, running.words());
     const parameters = parametersValue(blueprint, compiled.layout, kept);
@@ -224,7 +233,9 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
     pins.commit();
   } catch (error) {
     pins.rollback();
+    lock?.release();
     removeUnusedHostState();
+    if (error instanceof OutdatedError || isOutdated()) return "outdated";
     throw error;
   } finally {
     for (const object of held.toReversed()) object.close();
@@ -236,6 +247,7 @@ function replaceHere(blueprint: Blueprint, running: RunningChain): RunningChain 
     return running;
   } finally {
     pins.release();
+    lock.release();
   }
 }
 

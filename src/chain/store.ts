@@ -96,15 +96,16 @@ export function readDescription(directory: string): ChainDescription {
   try {
     return decodeDescription(about.lookup(new Uint8Array(4))!);
   } catch (error) {
-    if (error instanceof UnknownVersionError) return foreignDescription(nameIn(directory), error.version);
+    if (error instanceof UnknownVersionError)
+      return foreignDescription(nameIn(directory), error.version, readdirSync(directory));
     throw error;
   } finally {
     about.close();
   }
 }
 
-/** How long to wait for others that change the same chain: they take milliseconds, the verifier at worst seconds. */
-const PATIENCE_MS = 10_000;
+/** How long to wait for others that change the same chain: they take milliseconds, on a busy machine more. */
+const PATIENCE_MS = 20_000;
 
 /**
  * Keeps all others from changing a chain until it is released, or this process ends.

@@ -67,6 +67,16 @@ describe("emptcp chain edit", () => {
     expect(actorsNow()).toEqual(["halve", "rate_limit"]);
   });
 
+  test("by several processes at once loses none of their edits", async () => {
+    emptcp(["chain", "apply", file("limit.ts", limit), ...place]);
+    const added = ["record", "blk_subflow", "record"];
+    const edits = added.map((actor) => spawn(process.execPath, [built, "chain", "edit", name, "--add", actor]));
+    const codes = await Promise.all(edits.map(async (child) => ((await once(child, "exit")) as [number])[0]));
+    expect(codes).toEqual([0, 0, 0]);
+    expect(actorsNow().toSorted()).toEqual(["rate_limit", ...added].toSorted());
+    expect(openChain(name).description.generation).toBe(4);
+  });
+
   test.each([
     [["--remove", "recrd"], /Cannot find actor recrd: there is none \(1 rate_limit\)/],
     [["--add", "recrd"], /"recrd".*built-in ones are/],
