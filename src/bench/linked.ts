@@ -1,9 +1,14 @@
 /** What linking costs next to fusing: the same chain in both modes on the same packet, and the share of each tail call. */
 import { timePrograms } from "../lab/measure/programs.ts";
-import { type BenchChain, type BenchHook } from "./chains.ts";
+import { benchChains, type BenchChain, type BenchHook } from "./chains.ts";
 import { timedPacket } from "./packets.ts";
 import { loadChain } from "./pair.ts";
 import { rounded, type PacketRow } from "./report.ts";
+
+/** By what they do in C: the others differ only in what their selector looks up. */
+export const linkedChains = benchChains.filter(({ baseline }) =>
+  ["one_one", "one_three", "four_four"].includes(baseline),
+);
 
 /** Programs that the timed packet, which matches, is handed to: the selectors, the actors and the end. */
 function hops({ selectors, actors }: BenchChain): number {

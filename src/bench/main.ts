@@ -5,7 +5,7 @@
 import { clangVersion } from "./baseline.ts";
 import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
 import { measureDurations } from "./durations.ts";
-import { timeLinked } from "./linked.ts";
+import { linkedChains, timeLinked } from "./linked.ts";
 import { timePrograms } from "../lab/measure/programs.ts";
 import { measureMembers } from "./members.ts";
 import { timedPacket } from "./packets.ts";
@@ -68,7 +68,7 @@ async function run(): Promise<Row[]> {
   const rows = benchChains.flatMap((chain) =>
     benchHooks.map((hook) => measurePackets(chain, hook, clang !== undefined)),
   );
-  const linked = benchChains.flatMap((chain) => benchHooks.map((hook) => timeLinked(chain, hook, titles[hook])));
+  const linked = linkedChains.flatMap((chain) => benchHooks.map((hook) => timeLinked(chain, hook, titles[hook])));
   say("timed   linked chains");
   const members = await measureMembers();
   say("timed   changes of members");

@@ -23,22 +23,17 @@ type Wanted = Pick<ChainDescription, "mode" | "selector" | "options"> & {
   readonly actors: readonly (ActorDescription & { readonly origin?: number | undefined })[];
 };
 
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+
 /** Whether a running chain becomes `wanted` by having packets pass fewer or more of its actors, and only by that. */
 export function isRelinked(old: ChainDescription, wanted: Wanted): boolean {
   if (old.mode !== "linked" || wanted.mode !== "linked" || !old.decision) return false;
   if (old.layout.state.some(({ host }) => host !== undefined)) return false;
-  const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
-  if (!same(old.selector, wanted.selector) || !same(old.options, wanted.options)) return false;
+  if (!same([old.selector, old.options], [wanted.selector, wanted.options])) return false;
   if (old.actors.length !== wanted.actors.length) return false;
-  let changed = false;
-  for (const [i, { origin, ...actor }] of wanted.actors.entries()) {
-    const before = old.actors[i];
-    if (origin !== i || !same(before.given, actor.given)) return false;
-    if (before.disabled === actor.disabled) continue;
-    if (actor.on === "socket") return false;
-    changed = true;
-  }
-  return changed;
+  const isSame = wanted.actors.every(({ origin, given }, i) => origin === i && same(old.actors[i].given, given));
+  const toggled = wanted.actors.filter(({ disabled }, i) => disabled !== old.actors[i].disabled);
+  return isSame && toggled.length > 0 && toggled.every(({ on }) => on !== "socket");
 }
 
 /** Pins what a chain consists of, but for its description, in another directory as well. */

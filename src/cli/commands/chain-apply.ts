@@ -16,6 +16,7 @@ interface Flags {
   readonly netns?: string;
   readonly cgroup?: string;
   readonly priority?: number;
+  readonly mode?: ChainOptions["mode"];
   readonly replace?: true;
   readonly listing?: true;
   readonly json?: true;
@@ -49,6 +50,12 @@ export function addApply(chain: Command): void {
     .option("--netns <namespace>", "network namespace of the interfaces and sockets, by name or path")
     .option("--cgroup <path>", "for socket actors: whose sockets (default: everyone's)")
     .option("--priority <number>", "among chains of one tc hook, lower ones run first (default: 0)", readPriority)
+    .addOption(
+      new Option("--mode <mode>", "one program for all, or one for each, chained (default: fused)").choices([
+        "fused",
+        "linked",
+      ]),
+    )
     .option("--replace", "put it in the place of the chain of its name, in one step, while packets flow")
     .option("--listing", "print the eBPF program of each hook, and attach nothing")
     .option("--log-verifier", "when the kernel refuses the program, print its verifier's whole log")
@@ -99,7 +106,16 @@ function readPriority(text: string): number {
   throw new InvalidArgumentError("Give an integer.");
 }
 
-function optionsOf({ name, interface: interfaces, direction, hook, netns, cgroup, priority }: Flags): ChainOptions {
+function optionsOf({
+  name,
+  interface: interfaces,
+  direction,
+  hook,
+  netns,
+  cgroup,
+  priority,
+  mode,
+}: Flags): ChainOptions {
   return {
     ...(name !== undefined && { name }),
     ...(interfaces !== undefined && { interfaces }),
@@ -108,6 +124,7 @@ function optionsOf({ name, interface: interfaces, direction, hook, netns, cgroup
     ...(netns !== undefined && { netns }),
     ...(cgroup !== undefined && { cgroup }),
     ...(priority !== undefined && { priority }),
+    ...(mode !== undefined && { mode }),
   };
 }
 
