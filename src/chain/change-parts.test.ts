@@ -80,8 +80,9 @@ describe("ActorChain", () => {
   });
 });
 
+const one = (identity: string, rate: string, origin?: number) => ({ identity, inputs: { rate }, origin });
+
 test("matchPolicies() finds what goes on: by where it was, then by what it was given, then in order", () => {
-  const one = (identity: string, rate: string, origin?: number) => ({ identity, inputs: { rate }, origin });
   const old = [one("limit", "1"), one("limit", "2"), one("record", "")];
   expect(matchPolicies(old, [one("limit", "9", 1), one("record", "", 2)])).toEqual([1, 2]);
   expect(matchPolicies(old, [one("record", ""), one("limit", "2"), one("limit", "3")])).toEqual([2, 1, 0]);
