@@ -8,7 +8,7 @@ export interface ExperimentEntry {
 
 export const experiments: Readonly<Record<string, ExperimentEntry>> = {
   "multi-tenant": {
-    summary: "guests' subflows over two uplinks of their hypervisor (about 4 minutes)",
+    summary: "guests' subflows over two uplinks of their hypervisor (about 5 minutes)",
     load: async () => (await import("./multi-tenant.ts")).multiTenant,
   },
   "path-management": {
@@ -16,7 +16,7 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     load: async () => (await import("./path-management.ts")).pathManagement,
   },
   overhead: {
-    summary: "what chains cost packets, flows and processors (about 3 minutes)",
+    summary: "what chains cost packets, flows and processors (about 4 minutes)",
     load: async () => (await import("./overhead.ts")).overhead,
   },
 };

@@ -47,7 +47,7 @@ interface Plan {
   readonly measureMs: number;
 }
 
-const whole: Plan = { pairs: [1, 2, 4], backgroundMbit: [0, 15, 30, 45], rounds: 3, warmUpMs: 1200, measureMs: 3000 };
+const whole: Plan = { pairs: [1, 2, 4], backgroundMbit: [0, 20, 40], rounds: 5, warmUpMs: 1000, measureMs: 2500 };
 const quick: Plan = { pairs: [1], backgroundMbit: [0, 30], rounds: 1, warmUpMs: 500, measureMs: 700 };
 
 const guest = (side: "a" | "b", pair: number) => `${side}${pair}`;
