@@ -124,6 +124,17 @@ const facts: Readonly<Record<KernelFact, (socket: TcpSocket) => number>> = {
   tokenRemote: ({ mptcp }) => mptcp?.tokenRemote ?? 0,
 };
 
+/** The kernel tells the peer's token with the subflows that joined from here only; a connection's others have the same. */
+function withPeersTokens(sockets: readonly TcpSocket[]): TcpSocket[] {
+  const tokens = new Map(
+    sockets.flatMap(({ mptcp }) => (mptcp?.tokenRemote ? [[mptcp.tokenLocal, mptcp.tokenRemote]] : [])),
+  );
+  return sockets.map((socket) => {
+    const tokenRemote = socket.mptcp && tokens.get(socket.mptcp.tokenLocal);
+    return tokenRemote ? { ...socket, mptcp: { ...socket.mptcp!, tokenRemote } } : socket;
+  });
+}
+
 /** Fills the seeded fields of state maps for the connections that run now. */
 export function seedState(
   slots: readonly StateSlot[],
@@ -132,7 +143,7 @@ export function seedState(
 ): void {
   const seeded = slots.filter(({ seeds }) => Object.keys(seeds).length > 0);
   if (seeded.length === 0) return;
-  const sockets = dumpTcpSockets(netns).filter(({ tcp, state }) => tcp && state === "established");
+  const sockets = withPeersTokens(dumpTcpSockets(netns).filter(({ tcp, state }) => tcp && state === "established"));
   for (const slot of seeded) {
     for (const socket of sockets) {
       const key = new Uint8Array(40);

@@ -71,14 +71,16 @@ const BOTH = 3;
 
 const minusOne = 0xffff_ffff;
 
-/** Notes an open subflow's connection. */
+/** Notes an open subflow's connection. The kernel does not always know the peer's token of one that is older. */
 function open({ connections }: Learning, subflow: Subflow, keyLocal: u64, keyRemote: u64, version: u8): void {
   subflow.stage = OPEN;
-  if (subflow.tokenLocal === 0 || subflow.tokenRemote === 0) return;
+  if (subflow.tokenLocal === 0) return;
   const ours = connections.getOrCreate(subflow.tokenLocal);
-  const theirs = connections.getOrCreate(subflow.tokenRemote);
-  if (ours === undefined || theirs === undefined) return;
+  if (ours === undefined) return;
   ours.subflows += 1;
+  if (subflow.tokenRemote === 0) return;
+  const theirs = connections.getOrCreate(subflow.tokenRemote);
+  if (theirs === undefined) return;
   ours.other = subflow.tokenRemote;
   theirs.other = subflow.tokenLocal;
   if (keyLocal === 0) return;
