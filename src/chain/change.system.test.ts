@@ -153,18 +153,31 @@ describe("RunningChain.replace()", () => {
   });
 });
 
+const linkOf = (chain: RunningChain) => {
+  using opened = openLink(`${ensureBpffs()}/emptcp/chains/${chain.name}/link_tcx_ingress_1`);
+  return opened.info().id;
+};
+const one = () => new ActorChain().add("record");
+
+/** Lets the chain say something else of itself. */
+function rewrite(name: string, change: (description: Record<string, unknown>) => object): void {
+  const path = `${ensureBpffs()}/emptcp/chains/${name}/about`;
+  using before = openMap(path);
+  const text = new TextDecoder().decode(before.lookup(new Uint8Array(4))).replace(/\0+$/, "");
+  const value = new TextEncoder().encode(JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)));
+  unlinkSync(path);
+  using after = createMap({ name: "about", type: "array", keySize: 4, valueSize: value.length, maxEntries: 1 });
+  after.update(new Uint8Array(4), value);
+  after.pin(path);
+}
+
 describe("priority", () => {
   test("orders the chains of a hook: lower ones first, then those submitted first", async () => {
-    const link = (chain: RunningChain) => {
-      using opened = openLink(`${ensureBpffs()}/emptcp/chains/${chain.name}/link_tcx_ingress_1`);
-      return opened.info().id;
-    };
-    const one = () => new ActorChain().add("record");
     const at = (title: string, priority?: number) =>
       makeChain(title, one(), { direction: "ingress", ...(priority !== undefined && { priority }) }).submit();
     const [usual, last, first, second] = [at("usual"), at("last", 10), at("first", -5), at("second")];
     const order = [first, usual, second, last];
-    expect(linksOn("lo")).toEqual(order.map(link));
+    expect(linksOn("lo")).toEqual(order.map(linkOf));
     expect(listChains().flatMap(({ name }) => (name.startsWith(prefix) ? [name] : []))).toEqual(
       order.map(({ name }) => name),
     );
@@ -175,18 +188,6 @@ describe("priority", () => {
 });
 
 describe("a chain of another version", () => {
-  /** Lets the chain say something else of itself. */
-  function rewrite(name: string, change: (description: Record<string, unknown>) => object): void {
-    const path = `${ensureBpffs()}/emptcp/chains/${name}/about`;
-    using before = openMap(path);
-    const text = new TextDecoder().decode(before.lookup(new Uint8Array(4))).replace(/\0+$/, "");
-    const value = new TextEncoder().encode(JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)));
-    unlinkSync(path);
-    using after = createMap({ name: "about", type: "array", keySize: 4, valueSize: value.length, maxEntries: 1 });
-    after.update(new Uint8Array(4), value);
-    after.pin(path);
-  }
-
   test.each([
     ["an earlier one", 1, /did not note where its policies come from/],
     ["a later one", 99, /another version of emptcp attached it \(its description has version 99/],
