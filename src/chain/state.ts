@@ -131,7 +131,7 @@ function withPeersTokens(sockets: readonly TcpSocket[]): TcpSocket[] {
   );
   return sockets.map((socket) => {
     const tokenRemote = socket.mptcp && tokens.get(socket.mptcp.tokenLocal);
-    return tokenRemote ? { ...socket, mptcp: { ...socket.mptcp!, tokenRemote } } : socket;
+    return tokenRemote ? { ...socket, mptcp: { ...socket.mptcp, tokenRemote } } : socket;
   });
 }
 

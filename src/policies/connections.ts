@@ -15,11 +15,12 @@ import {
   u64,
   u8,
   type Packet,
+  type StateRecord,
   type StateViews,
 } from "../policy/index.ts";
 
-/** By subflow. Tokens are 0 while they are not known. */
-export const subflows = flows({
+/** What is known of a subflow. Tokens are 0 while they are not known. */
+const aboutSubflow = {
   tokenLocal: known(u32, "tokenLocal"),
   tokenRemote: known(u32, "tokenRemote"),
   /** The SYN's sequence number: another one is another connection. */
@@ -32,7 +33,10 @@ export const subflows = flows({
   idRemote: u8,
   backupLocal: u8,
   backupRemote: u8,
-});
+};
+/** By subflow. */
+export const subflows = flows(aboutSubflow);
+type Subflow = StateRecord<typeof aboutSubflow>;
 
 /** By token, each connection by both. `key` is that of the token's side, 0 when the handshake was not seen. */
 export const connections = table(u32, {
@@ -53,7 +57,6 @@ export const CLOSED = 3;
 /** The state of a policy that observes with `learnConnections`. */
 export const learning = { subflows, connections, lesson };
 type Learning = StateViews<typeof learning>;
-type Subflow = NonNullable<ReturnType<Learning["subflows"]["get"]>>;
 
 /** Values of `stage`. It is 0 of subflows that are older than the chain. */
 const GREETED = 1;

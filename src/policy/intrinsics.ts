@@ -62,3 +62,13 @@ export function mptcpToken(_key: u64): u32 {
 export function mptcpTokenV0(_key: u64): u32 {
   return compiledOnly("mptcpTokenV0");
 }
+
+/**
+ * The last 64 bits of the HMAC-SHA256 by which MPTCP signs ADD_ADDR (RFC 8684, section 3.4.1).
+ * @param _sender key of the host that signs, as `option.u64` reads it; `_receiver` is the other's
+ * @param _first the message, 24 bytes with `_second` and `_third`, zero behind its end
+ * @param _length of the message, in bytes, at most 23
+ */
+export function mptcpHmac(_sender: u64, _receiver: u64, _first: u64, _second: u64, _third: u64, _length: u32): u64 {
+  return compiledOnly("mptcpHmac");
+}

@@ -11,6 +11,7 @@ import { endOfTurn, type Lowering, type ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
 import { refreshPacket } from "./refresh.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
+import { lowerHmac } from "./hmac.ts";
 import { lowerToken, lowerTokenV0 } from "./tokens.ts";
 import { describeValue, isSigned, type LanguageValue } from "./values.ts";
 
@@ -21,6 +22,7 @@ const intrinsics: Readonly<Record<string, Intrinsic>> = {
   max: (lowering, [a, b], node) => extreme(lowering, "max", a, b, node),
   claim: (lowering, [record], node) => claimed(lowering, "claim", record, node),
   offer: (lowering, [record], node) => claimed(lowering, "offer", record, node),
+  mptcpHmac: (lowering, args, node) => hmac(lowering, args, node),
   mptcpToken: (lowering, [key], node) => token(lowering, lowerToken, key, node),
   mptcpTokenV0: (lowering, [key], node) => token(lowering, lowerTokenV0, key, node),
   now: (lowering) => lowering.integer("u64", lowering.builder.call(helpers.ktimeGetNs.number, [], int64, "none")),
@@ -126,6 +128,15 @@ function claimed(
 ): LanguageValue {
   const view = record?.kind === "view" || record?.kind === "nullable" ? record.view : undefined;
   return view?.[how]?.(lowering) ?? lowering.fail("notClaimable", node, record ? describeValue(record) : "nothing");
+}
+
+function hmac(lowering: Lowering, args: readonly LanguageValue[], node: ts.Node): LanguageValue {
+  const at = (index: number, type: IntegerName) => {
+    const value = args[index] ?? lowering.fail("notInteger", node, "nothing");
+    return lowering.coerce(value, type, node);
+  };
+  const [sender, receiver, first, second, third] = [0, 1, 2, 3, 4].map((index) => at(index, "u64"));
+  return lowering.integer("u64", lowerHmac(lowering, [sender, receiver], [first, second, third], at(5, "u32")));
 }
 
 function token(

@@ -27,6 +27,9 @@ const sha1 = {
   rounds: [0x5a827999n, 0x6ed9eba1n, 0x8f1bbcdcn, 0xca62c1d6n],
 };
 
+/** Of a SHA-256 hash. */
+export const sha256Words = 8;
+
 /** The words of a hash in the making. */
 export type State = readonly Variable[];
 
