@@ -91,7 +91,7 @@ export function concurrentSection({ concurrent }: Results): Section {
       `The chain's run time for a flow's packets, as a share of the flow's completion time: ${Math.max(...delayed.map(most))} % at most with a round trip of ${rttMs} ms; ` +
         `the paper: below 2 %, for up to 10 000 concurrent flows. Without any delay, when a flow lasts for ${spreadOf(worst.costs["none"].map((one) => one.completionMs)).value.toFixed(2)} ms, it is ${most(worst)} %.`,
       "Nothing limits the rate, and no chain spares a packet. Concurrent flows wait for each other, so what a chain takes is a " +
-        "smaller part of their time.",
+        "smaller part of their time. A packet of live traffic meets colder caches than one that is run over and over: it takes longer than figure 5a says.",
     ],
     table: {
       columns: [
@@ -132,7 +132,7 @@ export function tuplesSection({ plan, tuples }: Results): Section {
     title,
     text: [
       "The same programs on packets of so many flows in turn, each run once, so with cold caches; what an empty program takes is " +
-        "subtracted. Finding a flow's record does not depend on how many there are, until they outgrow the processor's caches.",
+        "subtracted. A look-up takes as many steps for 10 000 flows as for one; what grows is how often a flow's record is out of the processor's caches.",
     ],
     table: {
       columns: [
@@ -202,7 +202,7 @@ export function cpuSection({ cpu }: Results): Section {
     title,
     text: [
       `A transfer of ${limitedMbit} Mbit/s in single packets: chains take ${fraction(most)} % of the processors at most, by the kernel's account of their run time; the paper: below 0.35 %.`,
-      "That account includes taking the time, about 20 ns a packet. How busy the whole machine is varies by more than that from run to run.",
+      "That account includes part of what taking the time costs. How busy the whole machine is varies by more than that from run to run.",
     ],
     table: {
       columns: [
