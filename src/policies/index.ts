@@ -1,4 +1,5 @@
 /** The built-in selectors and actors. */
+export { addSubflow } from "./add_subflow.ts";
 export { blkSubflow } from "./blk_subflow.ts";
 export { drop } from "./drop.ts";
 export { dst } from "./dst.ts";
@@ -15,6 +16,8 @@ export { port } from "./port.ts";
 export { rateLimit } from "./rate_limit.ts";
 export { record } from "./record.ts";
 export { redirect } from "./redirect.ts";
+export { rmSubflow } from "./rm_subflow.ts";
 export { sequence } from "./sequence.ts";
+export { setBackup } from "./set_backup.ts";
 export { src } from "./src.ts";
 export { subflow } from "./subflow.ts";

@@ -35,7 +35,15 @@ export interface Tcp {
   /** Bytes behind the TCP header, by the IP header's length. */
   readonly payloadLength: u32;
   /** The options in the order of the packet; ends at EOL, at a malformed one, and at the header's end. */
-  readonly options: Iterable<TcpOption>;
+  readonly options: TcpOptions;
+}
+
+export interface TcpOptions extends Iterable<TcpOption> {
+  /**
+   * The first option for which a function declared in a policy file is true. What is read of it then costs the kernel's
+   * verifier far less than what is read inside of a loop.
+   */
+  find(wanted: (option: TcpOption) => boolean): TcpOption | undefined;
 }
 
 export interface TcpOption {
@@ -80,13 +88,14 @@ export interface Packet {
    */
   insert(option: OptionBytes): boolean;
   /**
-   * Sends a pure ACK with this packet's numbers and timestamps and the option ahead of it, the same way; tc only. The chain
-   * is not shown that copy. False where that cannot be: a packet that is no pure ACK itself, no room, another request.
+   * Sends a pure ACK with this packet's numbers and timestamps and the option along with it, the same way. The chain is not
+   * shown either again. False where that cannot be: SYN, FIN and RST, a packet with payload and a mark, no room, another
+   * request before it, and always on XDP, which cannot copy frames.
    */
   duplicate(option: OptionBytes): boolean;
   /**
    * Instead of going on, the packet goes back to where it came from as a pure ACK with the option. `window` is
-   * what it shows, as on the wire. False where that cannot be, as for `duplicate`.
+   * what it shows, as on the wire. False where that cannot be: payload, SYN, FIN, RST, no room, another request.
    */
   answer(option: OptionBytes, window: u16): boolean;
 }
@@ -97,9 +106,16 @@ export interface Packet {
  */
 export type OptionBytes = readonly (u8 | u16 | u32 | u64)[] | SavedOption;
 
-/** What `option.save` keeps in a record's field of type `bytes(n)`. */
+/** What `option.save` keeps in a record's field of type `bytes(n)`: the raw option, NOPs behind it; zeros before. */
 export interface SavedOption {
   readonly __saved: never;
+  /** Replaces it by an option written out, or by one of a field of the same length. */
+  write(option: OptionBytes): void;
+  /** Big-endian integers at byte `offset`, a constant within the field. */
+  u8(offset: number): u8;
+  u16(offset: number): u16;
+  u32(offset: number): u32;
+  u64(offset: number): u64;
 }
 
 /** Addresses as 48-bit numbers; a person writes `02:00:00:00:00:01` (parameter type `mac`). */

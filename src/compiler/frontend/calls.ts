@@ -8,12 +8,13 @@ import { branchOn } from "./conditions.ts";
 import { lowerExpression, materialise } from "./expressions.ts";
 import { lowerEmit } from "./events.ts";
 import { endOfTurn, type Lowering, type ReturnTarget } from "./lowering.ts";
+import { callOnSaved } from "./saved-option.ts";
 import type { RunFunction } from "./program.ts";
 import { refreshPacket } from "./refresh.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import { lowerHmac } from "./hmac.ts";
 import { lowerToken, lowerTokenV0 } from "./tokens.ts";
-import { describeValue, isSigned, type LanguageValue } from "./values.ts";
+import { describeValue, isSigned, type LanguageValue, type View } from "./values.ts";
 
 type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.CallExpression) => LanguageValue;
 
@@ -69,7 +70,8 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   }
   const callee = findFunction(lowering, node.expression);
   const only = onlyReturn(callee);
-  if (only) return inline(lowering, callee, node, () => returned(lowering, callee, only));
+  if (only)
+    return inline(lowering, callee, lowerArguments(lowering, node), node, () => returned(lowering, callee, only));
   return lowerCallValue(lowering, callee, node);
 }
 
@@ -81,12 +83,24 @@ export function lowerCallCondition(lowering: Lowering, node: ts.CallExpression, 
   if (predicate) predicate(lowering, lowerArguments(lowering, node), node, yes, no);
   if (name) return predicate !== undefined;
   const callee = findFunction(lowering, node.expression);
-  inline(lowering, callee, node, () => {
+  branchOnFunction(lowering, callee, lowerArguments(lowering, node), node, yes, no);
+  return true;
+}
+
+/** A policy function as a condition. */
+function branchOnFunction(
+  lowering: Lowering,
+  callee: RunFunction,
+  args: readonly LanguageValue[],
+  node: ts.CallExpression,
+  yes: Block,
+  no: Block,
+): void {
+  inline(lowering, callee, args, node, () => {
     const only = ts.isBlock(callee.body!) ? undefined : callee.body;
     if (only) branchOn(lowering, lowerExpression(lowering, only), only, yes, no);
     else withReturn(lowering, { kind: "condition", yes, no }, () => lowerBody(lowering, callee.body as ts.Block));
   });
-  return true;
 }
 
 function lowerArguments(lowering: Lowering, node: ts.CallExpression): LanguageValue[] {
@@ -95,11 +109,31 @@ function lowerArguments(lowering: Lowering, node: ts.CallExpression): LanguageVa
 
 function lowerMethod(lowering: Lowering, node: ts.CallExpression, callee: ts.PropertyAccessExpression): LanguageValue {
   const object = lowerExpression(lowering, callee.expression);
+  const finder = object.kind === "view" && callee.name.text === "find" ? object.view : undefined;
+  if (finder?.find) return lowerFind(lowering, finder as View & Required<Pick<View, "find">>, node);
   const args = lowerArguments(lowering, node);
   lowering.at(node);
+  if (object.kind === "bytes" && object.bytes.kind === "saved")
+    return callOnSaved(lowering, object.bytes, callee.name.text, args[0], node);
   const view = object.kind === "view" || object.kind === "nullable" ? object.view : undefined;
   const result = view?.call?.(lowering, callee.name.text, args, node);
   return result ?? lowering.fail("unknownMember", callee.name, describeValue(object), `${callee.name.text}()`);
+}
+
+/** `options.find(isWanted)`: the first for which a policy function is true. */
+function lowerFind(
+  lowering: Lowering,
+  view: View & Required<Pick<View, "find">>,
+  node: ts.CallExpression,
+): LanguageValue {
+  const [predicate] = node.arguments;
+  if (!predicate || !ts.isIdentifier(predicate)) return lowering.fail("findFunction", node);
+  if (lowering.iterating) return lowering.fail("nestedOptions", node);
+  const callee = findFunction(lowering, predicate);
+  lowering.iterating = true;
+  const found = view.find(lowering, (item, yes, no) => branchOnFunction(lowering, callee, [item], node, yes, no));
+  lowering.iterating = false;
+  return found;
 }
 
 /** The literal of `cannot("reason")`, or undefined where it is none. */
@@ -232,9 +266,14 @@ function asDeclared(
   return lowering.integer(type as IntegerName, lowering.coerce(value, type as IntegerName, node));
 }
 
-function inline<T>(lowering: Lowering, callee: RunFunction, node: ts.CallExpression, lower: () => T): T {
+function inline<T>(
+  lowering: Lowering,
+  callee: RunFunction,
+  args: readonly LanguageValue[],
+  node: ts.CallExpression,
+  lower: () => T,
+): T {
   if (lowering.functions.includes(callee)) return lowering.fail("recursion", node, node.expression.getText());
-  const args = lowerArguments(lowering, node);
   callee.parameters.forEach((parameter, i) => {
     const value = args[i] ?? (parameter.initializer && lowerExpression(lowering, parameter.initializer));
     const typed = asDeclared(lowering, value ?? { kind: "undefined" }, parameter.type, node.arguments[i] ?? parameter);
@@ -265,7 +304,7 @@ function lowerCallValue(lowering: Lowering, callee: RunFunction, node: ts.CallEx
   const exit = builder.block();
   const variable = lowering.variable("result", type ?? "boolean");
   const target: ReturnTarget = type ? { kind: "variable", exit, variable, type } : { kind: "nothing", exit };
-  inline(lowering, callee, node, () => {
+  inline(lowering, callee, lowerArguments(lowering, node), node, () => {
     withReturn(lowering, target, () => lowerBody(lowering, callee.body as ts.Block));
     if (!type) builder.jump(exit);
   });

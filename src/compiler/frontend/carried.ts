@@ -50,7 +50,6 @@ const facts: readonly Place[] = [
   { offset: 8, size: 4, of: ({ ipLength }) => ipLength },
   { offset: 12, size: 4, of: ({ tcpLength }) => tcpLength },
   { offset: 16, size: 4, of: ({ totalLength }) => totalLength },
-  { offset: 20, size: 4, of: ({ isV4 }) => isV4 },
 ];
 
 /** What members leave to the end. */

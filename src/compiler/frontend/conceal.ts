@@ -1,4 +1,5 @@
 /** Keeping the verifier from following what is alike on its own each time. */
+import type { Variable } from "../ir/builder.ts";
 import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";
 
@@ -27,4 +28,23 @@ export function conceal(lowering: Lowering, value: Value, readable: Value, maxim
   builder.branch("ule", concealed, builder.const(maximum, 64), bounded, other);
   lowering.enter(bounded);
   return concealed;
+}
+
+/**
+ * The same packet pointer under another name: what is checked of it, the verifier does not note for the first. A header
+ * whose length differs on each way to one place would have everything behind that place followed once for each.
+ * @param pointer one of which two bytes are checked
+ */
+export function alias({ builder }: Lowering, pointer: Value): Value {
+  const noise = (): Value => builder.zeroExtend(builder.loadFresh(2, pointer, 0));
+  const zero = builder.binary("and", builder.binary("sub", noise(), noise()), builder.const(1, 64));
+  return builder.pointerAdd(pointer, zero);
+}
+
+/** Forgets on which way each variable got its value; one that has the same on every way stays as it is. */
+export function forgetWays(lowering: Lowering, variables: readonly Variable[], readable: Value): void {
+  for (const variable of variables) {
+    const value = lowering.builder.read(variable);
+    if (value.op.op === "parameter") lowering.builder.write(variable, blur(lowering, value, readable));
+  }
 }

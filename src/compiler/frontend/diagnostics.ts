@@ -116,10 +116,15 @@ const table = {
     "An option is needed here, this is $1",
     "Write its bytes, [kind.mptcp, 4, (subtype.priority << 4) | 1, id], or give a field of type bytes(n)",
   ],
+  findFunction: [
+    "EM1032",
+    "find() takes a function of this file or of one it imports",
+    "Declare it at the top: function isWanted(option: TcpOption): boolean { … }, and write options.find(isWanted)",
+  ],
   optionLength: [
     "EM1031",
-    "An option of $1 bytes does not fit into a TCP header",
-    "Give kind, length and what follows: 2 to 40 bytes in all",
+    "An option of $1 bytes does not fit here",
+    "Give kind, length and what follows: 2 to 40 bytes in all, or what the field has",
   ],
   eventDeclaration: [
     "EM1050",

@@ -4,6 +4,7 @@ import type { Builder, Variable } from "../ir/builder.ts";
 import { int32, int64, type Value } from "../ir/ir.ts";
 import { hooks, type PacketHook } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
+import { isV4 } from "./views/ip.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
 /** Where a packet goes, besides the verdict: interface indices, 0 for nowhere. */
@@ -59,11 +60,19 @@ export class Forwarding {
   }
 }
 
+/** What actors leave for the end of the chain. */
+export function decided(packet: ParsedPacket): readonly Variable[] {
+  const { verdict, checksum, injection, forwarding } = packet;
+  return [verdict, checksum.difference, injection.request, forwarding.redirect, forwarding.mirror];
+}
+
 /** Ends the program: nothing can follow. */
 export function endPacket(lowering: Lowering, packet: ParsedPacket): void {
   const { builder } = lowering;
+  // While the packet's pointers are valid.
+  const v4 = isV4(lowering, packet);
   packet.checksum.finish(lowering, packet);
-  packet.injection.finish(lowering, packet);
+  packet.injection.finish(lowering, packet, v4);
   packet.forwarding.copy(lowering, packet);
   const verdict = builder.read(packet.verdict);
   packet.forwarding.leave(lowering, packet.hook, verdict);

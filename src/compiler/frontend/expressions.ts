@@ -42,7 +42,7 @@ const handlers: { readonly [K in ts.SyntaxKind]?: Handler } = {
   [ts.SyntaxKind.PrefixUnaryExpression]: lowerPrefix,
   [ts.SyntaxKind.BinaryExpression]: lowerBinary,
   [ts.SyntaxKind.ConditionalExpression]: lowerConditional,
-  // The bytes of an option, and nothing else: packet.insert([…]).
+  // The bytes of an option, and nothing else: packet.insert([…]), record.field.write([…]).
   [ts.SyntaxKind.ArrayLiteralExpression]: (lowering: Lowering, node: ts.ArrayLiteralExpression) => {
     if (!ts.isCallExpression(node.parent)) return lowering.fail("notInSubset", node, "An array");
     return {

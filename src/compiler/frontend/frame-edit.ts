@@ -7,6 +7,7 @@ import { injectionBuffer } from "../injection-buffer.ts";
 import { int32, int64, type Block, type Value } from "../ir/ir.ts";
 import type { PacketHook } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
+import { folded } from "./skb.ts";
 
 export interface FrameEdit {
   /** Copies bytes of the frame to memory; goes to `failed` where they are not there. Offsets and lengths are 32 bits wide. */
@@ -14,6 +15,8 @@ export interface FrameEdit {
   store(at: Value, from: Value, length: Value): void;
   /** Cuts the frame to `length` bytes or lengthens it; goes to `failed` where there is no room. */
   resize(length: Value, failed: Block): void;
+  /** 1 where the TCP checksum at an offset is still to be filled in, 0 where it is whole; 32 bits. `place` is for 2 bytes. */
+  isPartial(checksumAt: Value, place: Value): Value;
   /** Adds what `csum_diff` found to the TCP checksum at an offset. */
   addDifference(checksumAt: Value, difference: Value): void;
   /** A word of the IP header, or of TCP's pseudo-header, changed; both as loaded from the wire. */
@@ -55,7 +58,8 @@ class SkbEdit extends Helpers implements FrameEdit {
   }
 
   store(at: Value, from: Value, length: Value): void {
-    this.call("skbStoreBytes", at, from, length, this.lowering.builder.const(0));
+    // BPF_F_RECOMPUTE_CSUM: where the card summed up the packet (CHECKSUM_COMPLETE), its sum stays right.
+    this.call("skbStoreBytes", at, from, length, this.lowering.builder.const(1));
   }
 
   resize(length: Value, failed: Block): void {
@@ -65,6 +69,18 @@ class SkbEdit extends Helpers implements FrameEdit {
   addDifference(checksumAt: Value, difference: Value): void {
     const none = this.lowering.builder.const(0);
     this.call("l4CsumReplace", checksumAt, none, difference, none);
+  }
+
+  /** The kernel does not say, but it leaves such a checksum alone when something besides the pseudo-header changes. */
+  isPartial(checksumAt: Value, place: Value): Value {
+    const { builder } = this.lowering;
+    const size = builder.const(2);
+    const none = builder.const(0);
+    this.call("skbLoadBytes", checksumAt, place, size);
+    const before = builder.loadFresh(2, place, 0);
+    this.call("l4CsumReplace", checksumAt, none, builder.const(1), none);
+    this.call("skbLoadBytes", checksumAt, place, size);
+    return builder.compare("eq", before, builder.loadFresh(2, place, 0));
   }
 
   replaceWord(where: "ip" | "pseudoHeader", checksumAt: Value, before: Value, after: Value): void {
@@ -97,19 +113,19 @@ class XdpEdit extends Helpers implements FrameEdit {
     this.must(failed, "xdpAdjustTail", builder.binary("sub", length, now));
   }
 
+  isPartial(): Value {
+    return this.lowering.builder.const(0);
+  }
+
   addDifference(checksumAt: Value, difference: Value): void {
     const { builder } = this.lowering;
     const place = builder.pointerAdd(this.#memory, builder.const(injectionBuffer.length, 64));
     const size = builder.const(2);
-    const sixteen = builder.const(16, 64);
-    const mask = builder.const(0xffff, 64);
     this.call("xdpLoadBytes", checksumAt, place, size);
     const before = builder.zeroExtend(builder.binary("xor", builder.load(2, place, 0), builder.const(0xffff)));
-    // A sum of 32 bits at most; RFC 1624.
-    let sum = builder.binary("add", before, builder.zeroExtend(builder.truncate(difference)));
-    for (let i = 0; i < 3; i++)
-      sum = builder.binary("add", builder.binary("and", sum, mask), builder.binary("lshr", sum, sixteen));
-    builder.store(2, place, 0, builder.truncate(builder.binary("xor", sum, mask)));
+    // RFC 1624.
+    const sum = builder.binary("add", before, builder.zeroExtend(builder.truncate(difference)));
+    builder.store(2, place, 0, folded(this.lowering, sum));
     this.call("xdpStoreBytes", checksumAt, place, size);
   }
 

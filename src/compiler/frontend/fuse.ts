@@ -6,9 +6,9 @@ import ts from "typescript6";
 import { Builder } from "../ir/builder.ts";
 import type { Block, IrFunction, Value } from "../ir/ir.ts";
 import type { ChainLayout } from "../layout.ts";
-import { blur } from "./conceal.ts";
+import { forgetWays } from "./conceal.ts";
 import { cannotReason } from "./calls.ts";
-import { endPacket } from "./ending.ts";
+import { decided, endPacket } from "./ending.ts";
 import { hooks, isPacketHook, type Hook } from "./hooks.ts";
 import { passOwn } from "./injection.ts";
 import { Lowering } from "./lowering.ts";
@@ -17,7 +17,7 @@ import { PacketVariables } from "./packet-memory.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
 import { endingsOf, makeSegments } from "./uses.ts";
-import type { ParsedPacket } from "./views/packet.ts";
+import { refreshPacket } from "./refresh.ts";
 import { parseIterated, parseSockOps } from "./views/socket.ts";
 
 /** The selector expression. `any` matches everything; `and` and `or` are evaluated from left to right until decided. */
@@ -101,7 +101,12 @@ class Fusion {
       let first = true;
       this.#input.actors.forEach((use, index) => {
         if (use.policy.on !== subject.kind || use.disabled) return;
-        if (!first && subject.kind === "packet") this.#forgetWays(subject.packet);
+        if (!first && subject.kind === "packet")
+          // What an actor left for the end, without the ways to it: the verifier would follow the next one for each.
+          forgetWays(lowering, decided(subject.packet), builder.read(subject.packet.tcp));
+        // The ways of an actor that takes segments apart differ in more than that.
+        if (!first && subject.kind === "packet" && subject.packet.removals.used)
+          refreshPacket(lowering, subject.packet, exit);
         first = false;
         if (subject.kind === "packet") memory.forgetWays(lowering, builder.read(subject.packet.tcp));
         this.#members.act(use, index, subject);
@@ -151,15 +156,6 @@ class Fusion {
           if (next && !this.#lowering.enter(next)) builder.abandon();
         });
       }
-    }
-  }
-
-  /** What an actor left for the end of the chain, without the ways to it: the verifier would follow the next one for each. */
-  #forgetWays(packet: ParsedPacket): void {
-    const builder = this.#builder;
-    for (const variable of [packet.verdict, packet.checksum.difference]) {
-      const value = builder.read(variable);
-      if (value.op.op === "parameter") builder.write(variable, blur(this.#lowering, value, builder.read(packet.tcp)));
     }
   }
 }

@@ -18,6 +18,9 @@ const frames: Readonly<Record<string, PacketParts>> = {
   "a full header": { options: [...usual, { kind: "unknown", bytes: Uint8Array.of(253, 28, ...Array(26).fill(1)) }] },
 };
 
+const hooksOf = (actor: string): readonly Hook[] =>
+  actor === "repaint" ? ["tcx_ingress", "tcx_egress"] : ["xdp", "tcx_ingress", "tcx_egress"];
+
 describe("segments that a chain makes", () => {
   const runners = new Map<string, KernelRunner>();
   afterAll(() => {
@@ -26,8 +29,6 @@ describe("segments that a chain makes", () => {
 
   // A copy that the kernel sends in a test run would leave by the loopback interface of whoever runs it: in the lab only.
   const actors = ["insert_priority", "insert_wide", "answer_priority", "elsewhere", "repaint"];
-  const hooksOf = (actor: string) =>
-    (actor === "repaint" ? ["tcx_ingress", "tcx_egress"] : ["xdp", "tcx_ingress", "tcx_egress"]) as Hook[];
   const cases = actors.flatMap((actor) =>
     hooksOf(actor).flatMap((hook) =>
       Object.entries(frames).map(([name, parts]) => [actor, hook, name, parts] as const),

@@ -114,13 +114,29 @@ describe("packet.duplicate()", () => {
     expect(copy.payload).toHaveLength(0);
   });
 
+  it("lets a packet with payload go on as the copy, since what is cut off cannot be put back", () => {
+    const before = makeFrame({ options: [...usual, dataAck], payload: 1448 });
+    const { verdict, packet, clones } = vmOf("duplicate_priority").run(before);
+    expect(verdict).toBe("pass");
+    expect(clones).toEqual([{ ifindex: 1, flags: 1n, packet: before }]);
+    const copy = sound(packet);
+    expect(kinds(copy)).toEqual(["timestamps", "mpPrio"]);
+    expect(copy.payload).toHaveLength(0);
+    expect(copy.tcp).toMatchObject({ sequence: 0x0102_0304, acknowledgment: 0xf1f2_f3f4 });
+  });
+
+  it("leaves a packet with payload and a mark alone: it would lose the mark", () => {
+    const before = makeFrame({ payload: 5 });
+    const vm = vmOf("duplicate_priority");
+    expect(vm.run(before, "tcx_ingress", { mark: 3 })).toEqual({ verdict: "pass", packet: before });
+  });
+
   it("goes out where the packet does", () => {
     const { clones } = vmOf("duplicate_priority", "tcx_egress").run(makeFrame(), "tcx_egress", { ifindex: 9 });
     expect(clones![0]).toMatchObject({ ifindex: 9, flags: 0n });
   });
 
   it.each<[string, PacketParts]>([
-    ["payload", { payload: 1 }],
     ["SYN", { tcp: { flags: 0x12 } }],
     ["FIN", { tcp: { flags: 0x11 } }],
     ["RST", { tcp: { flags: 0x14 } }],

@@ -6,14 +6,15 @@
  */
 import type ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
-import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import type { Variable } from "../ir/builder.ts";
 import { int32, int64, pointer, type Block, type CompareFn, type Value } from "../ir/ir.ts";
 import { injectionBuffer, injectionMap, maximumPayload } from "../injection-buffer.ts";
+import { alias } from "./conceal.ts";
 import { hooks } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
 import { maximumHeader, maximumOption, Segment, timestamps, type InjectionKind } from "./segment.ts";
 export type { InjectionKind } from "./segment.ts";
+import { writeOption } from "./saved-option.ts";
 import { ownMark, skbField } from "./skb.ts";
 import type { Bytes, LanguageValue } from "./values.ts";
 import type { ParsedPacket } from "./views/packet.ts";
@@ -51,8 +52,7 @@ export class Injection {
     node: ts.Node,
   ): LanguageValue {
     // XDP cannot copy a frame.
-    if (packet.hook === "xdp" && kind === "duplicate")
-      return lowering.fail("wrongHook", node, "packet.duplicate()", hooks.xdp.title);
+    if (packet.hook === "xdp" && kind === "duplicate") return { kind: "static", value: false };
     this.#used.add(kind);
     const { builder } = lowering;
     const done: Variable = { name: "possible", type: int32 };
@@ -77,7 +77,8 @@ export class Injection {
       builder.jump(small);
       lowering.enter(small);
     } else {
-      proceedIf("eq", payload, builder.const(0));
+      if (kind === "answer") proceedIf("eq", payload, builder.const(0));
+      else this.#unmarked(lowering, packet, payload, proceedIf);
       const flags = builder.load(1, builder.read(packet.tcp), 13);
       proceedIf("eq", builder.binary("and", flags, builder.const(controlFlags)), builder.const(ackOnly));
     }
@@ -97,6 +98,17 @@ export class Injection {
     builder.jump(exit);
     lowering.enter(exit);
     return { kind: "boolean", value: builder.read(done) };
+  }
+
+  /** The mark of a packet with payload is lost on the way. */
+  #unmarked(lowering: Lowering, packet: ParsedPacket, payload: Value, proceedIf: Condition): void {
+    const { builder } = lowering;
+    const [data, exit] = [builder.block(), builder.block()];
+    builder.branch("ne", payload, builder.const(0), data, exit);
+    lowering.enter(data);
+    proceedIf("eq", builder.load(4, packet.context, skbField.mark), builder.const(0));
+    builder.jump(exit);
+    lowering.enter(exit);
   }
 
   /** A longer segment must still fit the interface it leaves by. */
@@ -123,7 +135,7 @@ export class Injection {
     builder.write(room, builder.const(maximumOption));
     builder.branch("uge", headerLength, builder.const(fixedHeader + timestamps.length), long, exit);
     lowering.enter(long);
-    const tcp = builder.read(packet.tcp);
+    const tcp = alias(lowering, builder.read(packet.tcp));
     builder.check(tcp, builder.read(packet.end), fixedHeader + timestamps.length, inPacket, exit);
     lowering.enter(inPacket);
     const some = builder.block();
@@ -138,7 +150,10 @@ export class Injection {
   /** Puts the option into the buffer, NOPs behind it; its length rounded up to 4. */
   #write(lowering: Lowering, memory: Value, bytes: Bytes, node: ts.Node, exit: Block): Value {
     const { builder } = lowering;
-    if (bytes.kind === "list") return writeList(lowering, memory, bytes.items, node);
+    if (bytes.kind === "list") {
+      const { option } = injectionBuffer;
+      return builder.const(writeOption(lowering, memory, option, bytes.items, maximumOption, node));
+    }
     const length = builder.load(1, bytes.at, 1);
     const [long, inRecord] = [builder.block(), builder.block()];
     builder.branch("uge", length, builder.const(2), long, exit);
@@ -151,7 +166,7 @@ export class Injection {
   }
 
   /** Does what was asked for. Packet pointers are invalid afterwards. */
-  finish(lowering: Lowering, packet: ParsedPacket): void {
+  finish(lowering: Lowering, packet: ParsedPacket, isV4: Value): void {
     if (this.#used.size === 0) return;
     const { builder } = lowering;
     const [asked, exit] = [builder.block(), builder.block()];
@@ -159,7 +174,7 @@ export class Injection {
     builder.branch("ne", request, builder.const(0), asked, exit);
     lowering.enter(asked);
     const memory = lookUpBuffer(lowering, exit);
-    const segment = new Segment(lowering, packet, memory, request, exit);
+    const segment = new Segment(lowering, packet, isV4, memory, request, exit);
     for (const kind of this.#used) {
       const [meant, other] = [builder.block(), builder.block()];
       const isKind = builder.binary("and", request, builder.const(0xff));
@@ -206,23 +221,4 @@ export function lookUpBuffer(lowering: Lowering, missing: Block): Value {
 function payloadLength({ builder }: Lowering, packet: ParsedPacket): Value {
   const headers = builder.binary("add", builder.read(packet.ipLength), builder.read(packet.tcpLength));
   return builder.binary("sub", builder.read(packet.totalLength), headers);
-}
-
-function writeList(lowering: Lowering, memory: Value, items: readonly LanguageValue[], node: ts.Node): Value {
-  const { builder } = lowering;
-  let at = 0;
-  const sizes = items.map((item) => (item.kind === "integer" ? integerSizes[item.type] : 1));
-  const length = sizes.reduce((sum, size) => sum + size, 0);
-  if (length < 2 || length > maximumOption) return lowering.fail("optionLength", node, length);
-  items.forEach((item, i) => {
-    const type: IntegerName = item.kind === "integer" ? item.type : "u8";
-    const value = lowering.coerce(item, type, node);
-    const bytes = sizes[i];
-    const wire = bytes === 1 ? value : builder.swap((8 * bytes) as 16 | 32 | 64, value);
-    builder.store(bytes, memory, injectionBuffer.option + at, wire);
-    at += bytes;
-  });
-  const padded = Math.ceil(length / 4) * 4;
-  for (; at < padded; at++) builder.store(1, memory, injectionBuffer.option + at, builder.const(1));
-  return builder.const(padded);
 }

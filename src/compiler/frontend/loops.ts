@@ -108,4 +108,8 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
     if (binding.kind !== "variable" || !view.blur || !isAssigned(node.statement, symbol.name)) continue;
     builder.write(binding.variable, view.blur(lowering, builder.read(binding.variable)));
   }
+  for (const variable of lowering.effects?.notes ?? []) {
+    const value = builder.read(variable);
+    if (view.blur && value.op.op === "parameter") builder.write(variable, view.blur(lowering, value));
+  }
 }

@@ -38,6 +38,8 @@ export interface Loop {
 
 /** What the policy being lowered does besides computing: filled in by the chain. */
 export interface Effects {
+  /** Where it is noted what the policy did so far. */
+  readonly notes: readonly Variable[];
   /** Notes that the policy changed something. */
   acted(): void;
   /** Counts that the policy could not act. */

@@ -17,7 +17,9 @@ import {
 } from "../layout.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { withReturn } from "./calls.ts";
+import { forgetWays } from "./conceal.ts";
 import { branchOn } from "./conditions.ts";
+import { decided } from "./ending.ts";
 import { lowerExpression } from "./expressions.ts";
 import type { Lowering, ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
@@ -146,6 +148,7 @@ export class Members {
     const acted = { name: "acted", type: int32 };
     builder.write(acted, builder.const(0));
     lowering.effects = {
+      notes: subject.kind === "packet" ? [acted, subject.packet.removals.marks, ...decided(subject.packet)] : [acted],
       acted: () => builder.write(acted, builder.const(1)),
       cannot: (reason) => this.count({ kind: "cannot", actor: index, reason }),
     };
@@ -166,7 +169,11 @@ export class Members {
     lowering.effects = undefined;
 
     builder.position = undefined;
-    if (subject.kind === "packet") subject.packet.removals.finish(lowering, subject.packet);
+    if (subject.kind === "packet" && subject.packet.removals.used) {
+      const { packet } = subject;
+      forgetWays(lowering, [acted, ...decided(packet)], builder.read(packet.tcp));
+      packet.removals.finish(lowering, packet);
+    }
     // Added rather than branched on: what is known of a flag would make the verifier follow every way to it on its own.
     const flag = builder.read(acted);
     if (flag.op.op !== "const" || flag.op.value !== 0n)

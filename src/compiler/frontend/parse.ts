@@ -52,7 +52,6 @@ export function unparsed(hook: PacketHook, context: Value): ParsedPacket {
     ip: { name: "ip", type: pointer("packet") },
     tcp: { name: "tcp", type: pointer("packet") },
     end: { name: "end", type: pointer("packetEnd") },
-    isV4: { name: "is_v4", type: int32 },
     ipLength: { name: "ip_length", type: int32 },
     ipOffset: { name: "ip_offset", type: int32 },
     totalLength: { name: "total_length", type: int32 },
@@ -165,7 +164,6 @@ function parseV4(lowering: Lowering, packet: ParsedPacket, tcp: Block, other: Bl
   require("eq", builder.load(1, ip, 9), protocol.tcp);
   // More-fragments flag or a fragment offset, in network order as loaded.
   require("eq", builder.binary("and", builder.load(2, ip, 6), builder.const(0xff3f)), 0);
-  builder.write(packet.isV4, builder.const(1));
   builder.write(packet.ipLength, length);
   builder.write(packet.totalLength, builder.swap(16, builder.load(2, ip, 2)));
   builder.jump(tcp);
@@ -187,7 +185,6 @@ function parseV6(lowering: Lowering, packet: ParsedPacket, to: { tcp: Block; too
     to.other,
   );
   lowering.enter(isV6);
-  builder.write(packet.isV4, builder.const(0));
   totalLengthV6(lowering, packet, ip);
 
   const next: Variable = { name: "next_header", type: int32 };

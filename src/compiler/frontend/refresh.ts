@@ -28,7 +28,7 @@ export function refreshPacket(lowering: Lowering, packet: ParsedPacket, other: B
     maximumV6Headers,
     other,
   );
-  for (const variable of [packet.isV4, packet.tcpLength, packet.totalLength])
+  for (const variable of [packet.tcpLength, packet.totalLength])
     builder.write(variable, blur(lowering, builder.read(variable), readable));
   const [dataField, endField] = packet.hook === "xdp" ? packetFields.xdp : packetFields.tc;
   const data = builder.loadFresh(4, packet.context, dataField, pointer("packet"));

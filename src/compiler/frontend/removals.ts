@@ -16,13 +16,18 @@ const allMarks = 2 ** maximumOptions - 1;
 const nop = 1;
 
 export class Removals {
-  readonly #marks: Variable = { name: "removed", type: int64 };
+  readonly marks: Variable = { name: "removed", type: int64 };
   #used = false;
+
+  /** Whether the actor whose turn it is marks any. */
+  get used(): boolean {
+    return this.#used;
+  }
 
   /** An actor's turn begins. */
   start({ builder }: Lowering): void {
     this.#used = false;
-    builder.write(this.#marks, builder.const(0, 64));
+    builder.write(this.marks, builder.const(0, 64));
   }
 
   /** Marks the `length` bytes at `offset` of the TCP header; both 64 bits wide. */
@@ -31,18 +36,17 @@ export class Removals {
     const one = builder.const(1, 64);
     const run = builder.binary("sub", builder.binary("shl", one, length), one);
     const at = builder.binary("sub", offset, builder.const(fixedHeader, 64));
-    builder.write(this.#marks, builder.binary("or", builder.read(this.#marks), builder.binary("shl", run, at)));
+    builder.write(this.marks, builder.binary("or", builder.read(this.marks), builder.binary("shl", run, at)));
   }
 
   /** The actor's turn ends: marked bytes become NOPs, and the checksum learns of it. */
   finish(lowering: Lowering, packet: ParsedPacket): void {
-    if (!this.#used) return;
     const { builder } = lowering;
     const left: Variable = { name: "left", type: int64 };
     const index: Variable = { name: "byte", type: int64 };
     const [head, body, overwrite, write, next, exit] = builder.blocks(6);
     // The verifier must not know whether there are marks, or it would follow every way to here on its own.
-    const marked = conceal(lowering, builder.read(this.#marks), builder.read(packet.tcp), allMarks, exit);
+    const marked = conceal(lowering, builder.read(this.marks), builder.read(packet.tcp), allMarks, exit);
     builder.write(left, marked);
     builder.write(index, builder.const(0, 64));
     builder.jump(head);

@@ -10,7 +10,7 @@ import { injectionBuffer, maximumPayload } from "../injection-buffer.ts";
 import { frameEdit, type FrameEdit } from "./frame-edit.ts";
 import { hooks } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
-import { ownMark, skbField, swapped } from "./skb.ts";
+import { folded, ownMark, skbField, swapped } from "./skb.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 
 export type InjectionKind = "insert" | "duplicate" | "answer";
@@ -22,6 +22,7 @@ export const timestamps = { length: 12, head: 0x0a08_0101 } as const;
 
 const fixedHeader = 20;
 const ackFlag = 0x10;
+const tcp = 6;
 /** XDP_TX: out of the interface it came by. */
 const xdpTransmit = 3;
 
@@ -38,13 +39,16 @@ export class Segment {
   readonly #total: Value;
   readonly #tcpAt: Value;
   readonly #request: Value;
+  readonly #isV4: Value;
 
-  constructor(lowering: Lowering, packet: ParsedPacket, memory: Value, request: Value, exit: Block) {
+  /** @param isV4 1 or 0: the packet's own bytes may be out of reach by now */
+  constructor(lowering: Lowering, packet: ParsedPacket, isV4: Value, memory: Value, request: Value, exit: Block) {
     const { builder } = lowering;
     this.#lowering = lowering;
     this.#packet = packet;
     this.#exit = exit;
     this.#request = request;
+    this.#isV4 = isV4;
     this.#memory = memory;
     this.#edit = frameEdit(lowering, packet.hook, packet.context, memory);
     this.#length = this.#bounded(
@@ -83,34 +87,60 @@ export class Segment {
     this.#edit.load(offset, to, length, this.#exit);
   }
 
-  /** Brings the lengths in the IP header and in the checksum's pseudo-header from one TCP segment's to another's. */
-  #setLength(before: Value, after: Value): void {
+  /** Brings the IP header's length to that of a TCP segment of `after` bytes. */
+  #setIpLength(after: Value): void {
     const { builder } = this.#lowering;
+    const { length, addresses } = injectionBuffer;
     const ipLength = builder.read(this.#packet.ipLength);
     const ipAt = builder.read(this.#packet.ipOffset);
     const [v4, v6, exit] = builder.blocks(3);
-    builder.branch("ne", builder.read(this.#packet.isV4), builder.const(0), v4, v6);
+    builder.branch("ne", this.#isV4, builder.const(0), v4, v6);
     this.#lowering.enter(v4);
-    const [from, to] = [before, after].map((length) =>
-      swapped(this.#lowering, builder.binary("add", ipLength, length)),
-    );
-    builder.store(2, this.#memory, injectionBuffer.length, to);
-    this.#edit.store(builder.binary("add", ipAt, builder.const(2)), this.#at(injectionBuffer.length), builder.const(2));
-    this.#edit.replaceWord("ip", builder.binary("add", ipAt, builder.const(10)), from, to);
+    const lengthAt = builder.binary("add", ipAt, builder.const(2));
+    this.#load(lengthAt, this.#at(addresses), builder.const(2));
+    const before = builder.load(2, this.#memory, addresses);
+    const wire = swapped(this.#lowering, builder.binary("add", ipLength, after));
+    builder.store(2, this.#memory, length, wire);
+    this.#edit.store(lengthAt, this.#at(length), builder.const(2));
+    this.#edit.replaceWord("ip", builder.binary("add", ipAt, builder.const(10)), before, wire);
     builder.jump(exit);
     this.#lowering.enter(v6);
-    const extensions = builder.binary("sub", ipLength, builder.const(40));
-    builder.store(
-      2,
-      this.#memory,
-      injectionBuffer.length,
-      swapped(this.#lowering, builder.binary("add", extensions, after)),
-    );
-    this.#edit.store(builder.binary("add", ipAt, builder.const(4)), this.#at(injectionBuffer.length), builder.const(2));
+    const payload = builder.binary("add", builder.binary("sub", ipLength, builder.const(40)), after);
+    builder.store(2, this.#memory, length, swapped(this.#lowering, payload));
+    this.#edit.store(builder.binary("add", ipAt, builder.const(4)), this.#at(length), builder.const(2));
     builder.jump(exit);
     this.#lowering.enter(exit);
-    const [wireBefore, wireAfter] = [before, after].map((length) => swapped(this.#lowering, length));
-    this.#edit.replaceWord("pseudoHeader", this.#checksumAt(), wireBefore, wireAfter);
+  }
+
+  /** The checksum's pseudo-header has the TCP segment's length too. */
+  #setPseudoLength(before: Value, after: Value): void {
+    const [from, to] = [before, after].map((length) => swapped(this.#lowering, length));
+    this.#edit.replaceWord("pseudoHeader", this.#checksumAt(), from, to);
+  }
+
+  /** The checksum of a segment without payload, whose own field is 0. */
+  #wholeChecksum(header: Value, length: Value): Value {
+    const { builder } = this.#lowering;
+    const { addresses } = injectionBuffer;
+    const ipAt = builder.read(this.#packet.ipOffset);
+    const sum: Variable = { name: "sum", type: int64 };
+    const [v4, v6, exit] = builder.blocks(3);
+    const none = builder.const(0, 64);
+    // TCP's number and the length, as words on the wire.
+    const seed = builder.binary("add", swapped(this.#lowering, length), swapped(this.#lowering, builder.const(tcp)));
+    const addUp = (at: number, size: number): void => {
+      this.#load(builder.binary("add", ipAt, builder.const(at)), this.#at(addresses), builder.const(size));
+      builder.write(sum, this.#difference(none, none, this.#at(addresses), builder.const(size), seed));
+      builder.jump(exit);
+    };
+    builder.branch("ne", this.#isV4, builder.const(0), v4, v6);
+    this.#lowering.enter(v4);
+    addUp(12, 8);
+    this.#lowering.enter(v6);
+    addUp(8, 32);
+    this.#lowering.enter(exit);
+    const all = this.#difference(none, none, header, length, builder.truncate(builder.read(sum)));
+    return folded(this.#lowering, all);
   }
 
   #checksumAt(): Value {
@@ -158,7 +188,9 @@ export class Segment {
       this.#checksumAt(),
       this.#difference(none, none, this.#at(injectionBuffer.option), this.#length, seed),
     );
-    this.#setLength(segment, builder.binary("add", segment, this.#length));
+    const longer = builder.binary("add", segment, this.#length);
+    this.#setIpLength(longer);
+    this.#setPseudoLength(segment, longer);
   }
 
   /** Only where there is payload: helpers take no empty memory. */
@@ -178,20 +210,40 @@ export class Segment {
     this.#lowering.enter(exit);
   }
 
-  /** Sends a pure ACK with the option ahead of the packet, which then is as before. */
+  /** Sends a pure ACK with the option beside the packet, which goes on as it is. */
   duplicate(): void {
     const { builder } = this.#lowering;
-    const { context, hook } = this.#packet;
     const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
-    const length = this.#become("duplicate");
-    const mark = builder.load(4, context, skbField.mark);
+    const [data, pure, exit] = builder.blocks(3);
+    builder.branch("ne", segment, this.#before, data, pure);
+    this.#lowering.enter(pure);
+    this.#copyAndRestore(segment);
+    builder.jump(exit);
+    this.#lowering.enter(data);
+    // What is cut off cannot be put back: the packet itself goes on as the copy.
+    this.#clone(builder.const(0));
+    this.#become("duplicate");
+    builder.jump(exit);
+    this.#lowering.enter(exit);
+  }
+
+  /** Sends a copy of the packet as it is now, marked as the chain's own; `mark` is what the packet has again afterwards. */
+  #clone(mark: Value): void {
+    const { builder } = this.#lowering;
+    const { context, hook } = this.#packet;
+    const intoStack = builder.const(hooks[hook].direction === "ingress" ? 1 : 0, 64);
     builder.store(4, context, skbField.mark, builder.const(ownMark));
-    const intoStack = builder.const(hooks[hook].direction === "ingress" ? 1 : 0);
     const ifindex = builder.zeroExtend(builder.load(4, context, skbField.ifindex));
-    builder.call(helpers.cloneRedirect.number, [context, ifindex, builder.zeroExtend(intoStack)], int64, "packet");
+    builder.call(helpers.cloneRedirect.number, [context, ifindex, intoStack], int64, "packet");
     builder.store(4, context, skbField.mark, mark);
+  }
+
+  #copyAndRestore(segment: Value): void {
+    const { builder } = this.#lowering;
+    this.#become("duplicate");
+    this.#clone(builder.load(4, this.#packet.context, skbField.mark));
     this.#resize(this.#total);
-    this.#setLength(length, segment);
+    this.#setIpLength(segment);
     this.#edit.store(this.#tcpAt, this.#at(injectionBuffer.before), this.#before);
   }
 
@@ -203,7 +255,7 @@ export class Segment {
     this.#swap(builder.const(0), 6);
     const ipAt = builder.read(this.#packet.ipOffset);
     const [v4, v6, exit] = builder.blocks(3);
-    builder.branch("ne", builder.read(this.#packet.isV4), builder.const(0), v4, v6);
+    builder.branch("ne", this.#isV4, builder.const(0), v4, v6);
     this.#lowering.enter(v4);
     this.#swap(builder.binary("add", ipAt, builder.const(12)), 4);
     builder.jump(exit);
@@ -232,9 +284,8 @@ export class Segment {
   /**
    * Makes the packet a pure ACK with its timestamps, if it has any, and the option; the way back for an answer: ports and
    * timestamps change sides, and what was acknowledged is the next to send.
-   * @returns bytes of the new TCP segment
    */
-  #become(kind: "duplicate" | "answer"): Value {
+  #become(kind: "duplicate" | "answer"): void {
     const { builder } = this.#lowering;
     const { before } = injectionBuffer;
     const answers = kind === "answer";
@@ -281,17 +332,28 @@ export class Segment {
     } else {
       copy(2, 14, 14);
     }
-    // The checksum field itself takes no part: both headers show the same.
-    copy(2, 16, 16);
-    builder.store(2, header, 18, builder.const(0));
-
-    const none = builder.const(0, 64);
-    const difference = this.#difference(this.#at(before), this.#before, header, length, none);
+    builder.store(4, header, 16, builder.const(0));
     const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
+    const partial = this.#edit.isPartial(this.#checksumAt(), this.#at(injectionBuffer.length));
+    const checksum: Variable = { name: "checksum", type: int32 };
+    const [left, whole, ready] = builder.blocks(3);
+    builder.branch("ne", partial, builder.const(0), left, whole);
+    this.#lowering.enter(left);
+    builder.write(checksum, builder.load(2, this.#memory, before + 16));
+    builder.jump(ready);
+    this.#lowering.enter(whole);
+    builder.write(checksum, this.#wholeChecksum(header, length));
+    builder.jump(ready);
+    this.#lowering.enter(ready);
+    builder.store(2, header, 16, builder.read(checksum));
     this.#resize(builder.binary("add", builder.read(this.#packet.ipLength), length));
     this.#edit.store(this.#tcpAt, header, length);
-    this.#edit.addDifference(this.#checksumAt(), difference);
-    this.#setLength(segment, length);
-    return length;
+    this.#setIpLength(length);
+    const [pseudo, done] = builder.blocks(2);
+    builder.branch("ne", partial, builder.const(0), pseudo, done);
+    this.#lowering.enter(pseudo);
+    this.#setPseudoLength(segment, length);
+    builder.jump(done);
+    this.#lowering.enter(done);
   }
 }

@@ -15,3 +15,16 @@ export const ownMark = 0x656d_7063;
 export function swapped({ builder }: Lowering, value: Value): Value {
   return builder.swap(16, value);
 }
+
+/** The checksum that a sum of at most 33 bits stands for: its complement, folded to 16 bits (RFC 1071). */
+export function folded({ builder }: Lowering, sum: Value): Value {
+  const mask = builder.const(0xffff, 64);
+  let rest = sum;
+  for (let i = 0; i < 3; i++)
+    rest = builder.binary(
+      "add",
+      builder.binary("and", rest, mask),
+      builder.binary("lshr", rest, builder.const(16, 64)),
+    );
+  return builder.truncate(builder.binary("xor", rest, mask));
+}

@@ -58,6 +58,8 @@ export interface View {
   ): LanguageValue | undefined;
   /** A value that the loop left behind, without what the verifier learnt of it on each way through the loop. */
   blur?(lowering: Lowering, value: Value): Value;
+  /** Lowers `view.find(test)`: the first item for which `test` goes to `yes`, as something that may be undefined. */
+  find?(lowering: Lowering, test: (item: LanguageValue, yes: Block, no: Block) => void): LanguageValue;
   /** Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. */
   iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void;
 }

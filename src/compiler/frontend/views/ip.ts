@@ -7,12 +7,21 @@ import type { ParsedPacket } from "./packet.ts";
 
 const ecnMask = 0x03;
 
+/**
+ * 1 for IPv4, 0 for IPv6; 32 bits. Read from the header each time: known from an earlier comparison it would make the
+ * verifier follow all that comes behind once for each.
+ */
+export function isV4({ builder }: Lowering, packet: ParsedPacket): Value {
+  const version = builder.binary("lshr", builder.loadFresh(1, builder.read(packet.ip), 0), builder.const(5));
+  return builder.binary("sub", builder.const(3), version);
+}
+
 export function addressOf(lowering: Lowering, packet: ParsedPacket, which: "source" | "destination"): AddressValue {
   const { builder } = lowering;
   const [v4, v6] = which === "source" ? [12, 8] : [16, 24];
   return {
     kind: "loaded",
-    isV4: () => builder.read(packet.isV4),
+    isV4: () => isV4(lowering, packet),
     v4: () => builder.load(4, builder.read(packet.ip), v4),
     half: (half) => builder.load(8, builder.read(packet.ip), v6 + 8 * half),
   };
@@ -27,7 +36,7 @@ export class IpView implements View {
 
   get(lowering: Lowering, property: string): LanguageValue | undefined {
     const { builder } = lowering;
-    const isV4 = builder.read(this.#packet.isV4);
+    const v4 = isV4(lowering, this.#packet);
     switch (property) {
       case "source":
       case "destination":
@@ -36,11 +45,11 @@ export class IpView implements View {
         // 4 or 6.
         return lowering.integer(
           "u8",
-          builder.binary("sub", builder.const(6), builder.binary("shl", isV4, builder.const(1))),
+          builder.binary("sub", builder.const(6), builder.binary("shl", v4, builder.const(1))),
         );
       case "ttl": {
         // At byte 8 of IPv4, 7 of IPv6.
-        const offset = builder.zeroExtend(builder.binary("add", builder.const(7), isV4));
+        const offset = builder.zeroExtend(builder.binary("add", builder.const(7), v4));
         return lowering.integer("u8", builder.load(1, builder.pointerAdd(builder.read(this.#packet.ip), offset), 0));
       }
       case "ecn":
@@ -69,13 +78,14 @@ export class IpView implements View {
   }
 
   /** DSCP and ECN, 8 bits: byte 1 of IPv4, bits 4 to 11 of IPv6. */
-  #trafficClass({ builder }: Lowering): Value {
+  #trafficClass(lowering: Lowering): Value {
+    const { builder } = lowering;
     const word = builder.swap(16, builder.load(2, builder.read(this.#packet.ip), 0));
     // IPv6 has 4 bits of flow label behind it, IPv4 nothing.
     const shift = builder.binary(
       "sub",
       builder.const(4),
-      builder.binary("shl", builder.read(this.#packet.isV4), builder.const(2)),
+      builder.binary("shl", isV4(lowering, this.#packet), builder.const(2)),
     );
     return builder.binary("and", builder.binary("lshr", word, shift), builder.const(0xff));
   }
@@ -85,7 +95,7 @@ export class IpView implements View {
     const ip = builder.read(this.#packet.ip);
     const before = builder.load(2, ip, 0);
     const [v4, v6, exit] = builder.blocks(3);
-    builder.branch("ne", builder.read(this.#packet.isV4), builder.const(0), v4, v6);
+    builder.branch("ne", isV4(lowering, this.#packet), builder.const(0), v4, v6);
     lowering.enter(v4);
     const low = builder.binary("and", before, builder.const(0x00ff));
     const after = builder.binary("or", low, builder.binary("shl", value, builder.const(8)));

@@ -5,15 +5,16 @@ import type { Variable } from "../../ir/builder.ts";
 import type { IntegerName } from "../../../policy/types.ts";
 import { helpers } from "../../../bpf/helpers.ts";
 import { kind } from "../../../policy/packet.ts";
-import { blur } from "../conceal.ts";
+import { alias, blur } from "../conceal.ts";
 import type { Lowering } from "../lowering.ts";
+import { fillWithNops } from "../saved-option.ts";
 import type { LanguageValue, View } from "../values.ts";
 import type { ParsedPacket } from "./packet.ts";
 
 const nop = 1;
-const nops = 0x0101_0101_0101_0101n;
 /** Bytes of TCP header before the options. */
 const fixedHeader = 20;
+const maximumHeader = 60;
 
 export class OptionsView implements View {
   readonly name = "packet.tcp.options";
@@ -30,6 +31,39 @@ export class OptionsView implements View {
     return blur(lowering, value, lowering.builder.read(this.#packet.tcp));
   }
 
+  find(lowering: Lowering, test: (item: LanguageValue, yes: Block, no: Block) => void): LanguageValue {
+    const { builder } = lowering;
+    const packet = this.#packet;
+    const offset: Variable = { name: "found", type: int64 };
+    const [exit, there, none, done] = builder.blocks(4);
+    builder.write(offset, builder.const(0, 64));
+    this.iterate(
+      lowering,
+      (item, next) => {
+        const yes = builder.block();
+        test(item, yes, next);
+        if (!lowering.enter(yes)) return builder.abandon();
+        if (item.kind === "view" && item.view instanceof OptionView) builder.write(offset, item.view.offset);
+        builder.jump(exit);
+      },
+      exit,
+    );
+    lowering.enter(exit);
+    // Where it was found does not matter to the verifier: what follows is followed once.
+    const blurred = this.blur(lowering, builder.read(offset));
+    builder.branch("ule", blurred, builder.const(maximumHeader - 2, 64), there, none);
+    lowering.enter(there);
+    builder.write(offset, blurred);
+    builder.jump(done);
+    lowering.enter(none);
+    builder.write(offset, builder.const(0, 64));
+    builder.jump(done);
+    lowering.enter(done);
+    const at = builder.read(offset);
+    const pointer = builder.pointerAdd(builder.read(packet.tcp), at);
+    return { kind: "nullable", pointer: at, view: new FoundOptionView(packet, pointer, at) };
+  }
+
   iterate(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void {
     const { builder } = lowering;
     const packet = this.#packet;
@@ -43,7 +77,8 @@ export class OptionsView implements View {
     builder.branch("uge", first, builder.const(fixedHeader, 64), begin, exit);
     lowering.enter(begin);
     builder.write(position, first);
-    const base = apart(lowering, packet);
+    // Where the verifier comes to know an offset, what it learns of that option must not be known of the header.
+    const base = alias(lowering, builder.read(packet.tcp));
     const [head, present, more, measured, single, inside, next] = builder.blocks(7);
     builder.jump(head);
     builder.enter(head);
@@ -94,18 +129,6 @@ function headerLength({ builder }: Lowering, packet: ParsedPacket): Value {
   return builder.zeroExtend(builder.binary("shl", words, builder.const(2)));
 }
 
-/**
- * The TCP header, by a pointer of which the verifier does not know that it is the header's. Else, where it comes to know an
- * option's offset, what it learns of that option's bytes would be known of the header, and differ from way to way.
- */
-function apart({ builder }: Lowering, packet: ParsedPacket): Value {
-  const tcp = builder.read(packet.tcp);
-  const byte = (): Value => builder.loadFresh(1, tcp, 12);
-  // Always 0.
-  const bit = builder.binary("and", builder.binary("sub", byte(), byte()), builder.const(1));
-  return builder.pointerAdd(tcp, builder.zeroExtend(bit));
-}
-
 interface OptionParts {
   readonly pointer: Value;
   /** From the TCP header; 64 bits. */
@@ -124,6 +147,11 @@ class OptionView implements View {
   constructor(packet: ParsedPacket, parts: OptionParts) {
     this.#packet = packet;
     this.#parts = parts;
+  }
+
+  /** From the TCP header. */
+  get offset(): Value {
+    return this.#parts.offset;
   }
 
   get(lowering: Lowering, property: string): LanguageValue | undefined {
@@ -190,14 +218,12 @@ class OptionView implements View {
     const saved: Variable = { name: "saved", type: int32 };
     const [long, fits, exit] = builder.blocks(3);
     builder.write(saved, builder.const(0));
-    // A load of its own: what the verifier learns of this one does not bear on the walk.
-    const length = builder.loadFresh(1, this.#parts.pointer, 1);
+    const { length } = this.#parts;
     builder.branch("ugt", length, builder.const(1), long, exit);
     lowering.enter(long);
     builder.branch("ule", length, builder.const(capacity), fits, exit);
     lowering.enter(fits);
-    for (let byte = 0; byte + 8 <= capacity; byte += 8) builder.store(8, at, byte, builder.const(nops, 64));
-    for (let byte = capacity - (capacity % 8); byte < capacity; byte++) builder.store(1, at, byte, builder.const(nop));
+    fillWithNops(lowering, at, capacity);
     const tcpAt = builder.zeroExtend(builder.binary("add", builder.read(ipOffset), builder.read(ipLength)));
     const helper = hook === "xdp" ? helpers.xdpLoadBytes : helpers.skbLoadBytes;
     const offset = builder.binary("add", tcpAt, this.#parts.offset);
@@ -228,5 +254,48 @@ class OptionView implements View {
     builder.jump(exit);
     lowering.enter(exit);
     return lowering.readVariable(result, type);
+  }
+}
+
+/** An option that was found before: its kind and length are read where they are needed. */
+class FoundOptionView implements View {
+  readonly name = "option";
+  readonly #packet: ParsedPacket;
+  readonly #pointer: Value;
+  readonly #offset: Value;
+  constructor(packet: ParsedPacket, pointer: Value, offset: Value) {
+    this.#packet = packet;
+    this.#pointer = pointer;
+    this.#offset = offset;
+  }
+
+  get(lowering: Lowering, property: string): LanguageValue | undefined {
+    return this.#option(lowering).get(lowering, property);
+  }
+
+  call(
+    lowering: Lowering,
+    method: string,
+    args: readonly LanguageValue[],
+    node: ts.CallExpression,
+  ): LanguageValue | undefined {
+    return this.#option(lowering).call(lowering, method, args, node);
+  }
+
+  #option(lowering: Lowering): OptionView {
+    const { builder } = lowering;
+    const kindOf: Variable = { name: "kind", type: int32 };
+    const length: Variable = { name: "length", type: int32 };
+    const [there, exit] = builder.blocks(2);
+    builder.write(kindOf, builder.const(0));
+    builder.write(length, builder.const(0));
+    builder.check(this.#pointer, builder.read(this.#packet.end), 2, there, exit);
+    lowering.enter(there);
+    builder.write(kindOf, builder.load(1, this.#pointer, 0));
+    builder.write(length, builder.load(1, this.#pointer, 1));
+    builder.jump(exit);
+    lowering.enter(exit);
+    const parts = { pointer: this.#pointer, offset: this.#offset };
+    return new OptionView(this.#packet, { ...parts, kind: builder.read(kindOf), length: builder.read(length) });
   }
 }

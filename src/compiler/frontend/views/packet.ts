@@ -23,8 +23,6 @@ export interface ParsedPacket {
   readonly ip: Variable;
   readonly tcp: Variable;
   readonly end: Variable;
-  /** 1 for IPv4, 0 for IPv6. */
-  readonly isV4: Variable;
   /** Bytes from the IP header to the TCP header; from the frame's start to the IP header. */
   readonly ipLength: Variable;
   readonly ipOffset: Variable;
