@@ -57,7 +57,11 @@ function announcement(sent: string, port?: number, signed = sent): TcpOption {
 /** What is thought of an announcement by the client, on either host. */
 function judged(
   option: TcpOption,
-  { version = 1 as 0 | 1, host = "server" as "client" | "server", learnt = true } = {},
+  {
+    version = 1,
+    host = "server",
+    learnt = true,
+  }: { version?: 0 | 1; host?: "client" | "server"; learnt?: boolean } = {},
 ) {
   const talk = new Conversation(version, host);
   const vm = asking.vm("tcx_ingress", "tcx_egress");

@@ -82,12 +82,11 @@ export class Members {
     builder.store(4, key, 0, builder.const(0));
     const keySize = Math.max(flowKeySize, ...this.#layout.sets.map((set) => set.keySize));
     const recordSize = Math.max(8, ...this.#layout.state.map(({ size, kind }) => (kind === "perPacket" ? 0 : size)));
-    this.#lowering.scratch = {
-      flowKey: builder.stack(keySize),
-      record: builder.stack(recordSize),
-      zeroKey: key,
-      hash: builder.stack(hashMemory),
-    };
+    // Both are filled anew for each use; memory that no program of the chain uses costs nothing.
+    const shares = recordSize > hashMemory / 2;
+    const record = builder.stack(shares ? Math.max(recordSize, hashMemory) : recordSize);
+    const hash = shares ? record : builder.stack(hashMemory);
+    this.#lowering.scratch = { flowKey: builder.stack(keySize), record, zeroKey: key, hash };
     this.#counters = builder.call(
       helpers.mapLookupElem.number,
       [builder.map(countersMap), key],
