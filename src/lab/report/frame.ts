@@ -56,21 +56,27 @@ export function seriesClass(index: number): string {
   return `s${index % colours.length}`;
 }
 
+/** Plain rules, no custom properties: viewers other than browsers draw them in colour too. */
 function paint(shade: 0 | 1, ink: string, faint: string, paper: string): string {
-  const series = colours.map((pair, i) => `.emptcp-plot .s${i}{--series:${pair[shade]}}`);
-  return `.emptcp-plot{color:${ink};background:${paper};--faint:${faint}}${series.join("")}`;
+  const plot = ".emptcp-plot";
+  const series = colours.map((pair, i) => {
+    const colour = pair[shade];
+    return `${plot} .s${i} .mark{fill:${colour}}${plot} .s${i} .line{stroke:${colour}}`;
+  });
+  return [
+    `${plot}{background:${paper}}${plot} text{fill:${ink}}${plot} .axis,${plot} .whisker{stroke:${ink}}`,
+    `${plot} .grid{stroke:${faint}}`,
+    ...series,
+  ].join("");
 }
 
 const style = [
+  ".emptcp-plot text{font:13px system-ui,sans-serif}",
+  ".emptcp-plot .title{font-weight:600;font-size:15px}",
+  ".emptcp-plot .line{stroke-width:2;fill:none}",
+  ".emptcp-plot .whisker{opacity:.65}",
   paint(0, "#1b1f24", "#d5dae0", "#ffffff"),
   `@media (prefers-color-scheme:dark){${paint(1, "#e8ebef", "#3b424b", "#14171b")}}`,
-  ".emptcp-plot text{font:13px system-ui,sans-serif;fill:currentColor}",
-  ".emptcp-plot .title{font-weight:600;font-size:15px}",
-  ".emptcp-plot .grid{stroke:var(--faint);stroke-width:1}",
-  ".emptcp-plot .axis{stroke:currentColor;stroke-width:1}",
-  ".emptcp-plot .line{stroke:var(--series);stroke-width:2;fill:none}",
-  ".emptcp-plot .whisker{stroke:currentColor;stroke-width:1;opacity:.65}",
-  ".emptcp-plot .mark{fill:var(--series);stroke:none}",
 ].join("");
 
 export function named({ label, unit }: Axis): string {
