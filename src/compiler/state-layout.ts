@@ -56,15 +56,17 @@ interface Declaration {
   readonly type: StateType;
 }
 
+function declared(kind: Policy["kind"], policies: readonly Policy[]): Declaration[] {
+  return policies.flatMap((policy, index) =>
+    Object.entries(policy.state).map(([name, type]) => ({ owner: { kind, index, name }, policy, type })),
+  );
+}
+
 /**
  * The state of a chain.
  * @throws TypeError when two descriptors share one name on the host and are not alike
  */
 export function layOutState(selectors: readonly Policy[], actors: readonly Policy[]): StateSlot[] {
-  const declared = (kind: Policy["kind"], policies: readonly Policy[]): Declaration[] =>
-    policies.flatMap((policy, index) =>
-      Object.entries(policy.state).map(([name, type]) => ({ owner: { kind, index, name }, policy, type })),
-    );
   const declarations = [...declared("selector", selectors), ...declared("actor", actors)];
   const chainWide = new Set<StateType>();
   const firstPolicy = new Map<StateType, Policy>();
