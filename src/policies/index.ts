@@ -1,6 +1,7 @@
 /** The built-in selectors and actors. */
 export { addSubflow } from "./add_subflow.ts";
 export { blkSubflow } from "./blk_subflow.ts";
+export { congTemplate } from "./cong_template.ts";
 export { drop } from "./drop.ts";
 export { dst } from "./dst.ts";
 export { getConnect } from "./get_connect.ts";
@@ -17,6 +18,7 @@ export { rateLimit } from "./rate_limit.ts";
 export { record } from "./record.ts";
 export { redirect } from "./redirect.ts";
 export { rmSubflow } from "./rm_subflow.ts";
+export { schedTemplate } from "./sched_template.ts";
 export { sequence } from "./sequence.ts";
 export { setBackup } from "./set_backup.ts";
 export { src } from "./src.ts";
