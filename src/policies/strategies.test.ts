@@ -52,7 +52,7 @@ describe("cong_template", () => {
     expect(strategy()).toMatchObject({ windowBytes: 20_000n });
     run(fin);
     run(roundTrip, 90_000n);
-    expect(strategy()!["windowBytes"]).toBeGreaterThan(60_000n);
+    expect(strategy()["windowBytes"]).toBeGreaterThan(60_000n);
   });
 });
 
