@@ -126,19 +126,48 @@ export function makeStages(): readonly Stage[] {
     },
   };
 
-  const unblock: Stage = {
-    name: "chain removed",
-    asked: "the running connection ends unbroken, the next one has two subflows again",
+  const restore: Stage = {
+    name: "add_subflow",
+    asked:
+      "in its place, while the connection runs: the kept ADD_ADDR arrives after all, and brings the second subflow",
     async run(session) {
-      session.remove(blocking);
-      const result = await session.transfer.stop();
-      await session.connect();
+      await blocking.edit(({ actors }) => actors.replace("blk_subflow", "add_subflow"));
       const subflows = await session.subflowsWithin(settleSeconds, 2);
       await session.watch(rampUpSeconds);
       const { measured, ok } = await judge(session, ({ total }) => total >= nearly * sumMbit);
+      const mptcp = isMptcp(session.transfer);
+      session.remove(blocking);
+      return { measured: `${subflows} subflows, ${measured}`, ok: ok && subflows === 2 && mptcp };
+    },
+  };
+
+  const backUp: Stage = {
+    name: "set_backup",
+    asked: "lte as a backup: wifi carries all, one MP_PRIO is enough; the connection ends unbroken",
+    async run(session) {
+      const received = () => readMptcpCounters(session.lab, "server")["MPPrioRx"] ?? 0;
+      const before = received();
+      const lte = session.lab.host("server").interfaces.find(({ link }) => link === "lte")!.ipv4;
+      const selectors = new SelectorChain().select("src", { prefix: lte }).or("dst", { prefix: lte });
+      const backup = session.submit(
+        new PolicyChain(selectors, new ActorChain().add("set_backup", { backup: true })),
+        "server",
+        "set_backup",
+      );
+      await session.watch(settleSeconds);
+      const { measured, ok } = await judge(
+        session,
+        ({ paths }) => (paths["lte"] ?? 0) < 1 && (paths["wifi"] ?? 0) >= nearly * wifiMbit,
+      );
+      const priorities = received() - before;
+      session.remove(backup);
+      const result = await session.transfer.stop();
+      await session.connect();
+      await session.subflowsWithin(settleSeconds, 2);
+      await session.watch(rampUpSeconds);
       return {
-        measured: `the first: ${describeDelivery(result)}; the next: ${subflows} subflows, ${measured}`,
-        ok: ok && result.ok && subflows === 2,
+        measured: `${measured}; ${priorities} MP_PRIO received; ${describeDelivery(result)}`,
+        ok: ok && priorities === 1 && result.ok,
       };
     },
   };
@@ -193,5 +222,5 @@ export function makeStages(): readonly Stage[] {
     },
   };
 
-  return [noChain, block, unblock, limit, pace, back];
+  return [noChain, block, restore, backUp, limit, pace, back];
 }
