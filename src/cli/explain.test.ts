@@ -30,7 +30,7 @@ describe("emptcp chain explain", { timeout: 60_000 }, () => {
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toMatch(/^ +selector  dst\(prefix=10\.0\.0\.0\/8\)  matched$/m);
     expect(stdout).toMatch(/^ +actor     blk_subflow  acted: drop$/m);
-    expect(stdout).toMatch(/^ +packet    option ADD_ADDR removed: ADD_ADDR .*10\.88\.2\.2/m);
+    expect(stdout).toMatch(/^ +state     blk_subflow, announced of .*: new kept 512/m);
     expect(stdout).toMatch(/^ +verdict   drop$/m);
     expect(stdout).toMatch(/does not say which packets came in/);
   });
