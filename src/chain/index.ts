@@ -16,5 +16,6 @@ export { RunningMembers, SetFullError } from "./running-members.ts";
 export type { ActorRates, ChainRates, ProgramRates, SelectorRates } from "./rates.ts";
 export { policyFile, sourceReader } from "./sources.ts";
 export { decodeEvent, type ChainEvent } from "./events.ts";
+export { byConnection, type ConnectionRecord } from "./connection-records.ts";
 export type { ChainState, FlowRecord, StateContents, TableRecord } from "./state.ts";
 export { ChainBusyError, ChainExistsError, NoSuchChainError } from "./store.ts";

@@ -29,6 +29,7 @@ import type { PolicyChain } from "./policy-chain.ts";
 import { measureRates, type ChainRates } from "./rates.ts";
 import { applySteps } from "./relink.ts";
 import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
+import { byConnection, type ConnectionRecord } from "./connection-records.ts";
 import { readState, type ChainState, type FlowRecord, type StateContents, type TableRecord } from "./state.ts";
 import {
   chainDirectory,
@@ -280,6 +281,11 @@ export class RunningChain {
   /** The records of an actor's state map by flow; by default the one called `flows` of the first actor that has one. */
   flows(actor?: string | number, name = "flows"): FlowRecord[] {
     return this.#readState(actor, name, "flows");
+  }
+
+  /** What a `record` keeps of subflows, by connection; those whose connection it does not know are left out. */
+  connections(actor: string | number = "record"): ConnectionRecord[] {
+    return byConnection(this.flows(actor));
   }
 
   /** An actor's shared record. */

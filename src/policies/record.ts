@@ -1,4 +1,17 @@
-import { actor, cannot, choice, fallback, flows, i32, now, subtype, u32, u64, type Packet } from "../policy/index.ts";
+import {
+  actor,
+  cannot,
+  choice,
+  fallback,
+  flows,
+  i32,
+  known,
+  now,
+  subtype,
+  u32,
+  u64,
+  type Packet,
+} from "../policy/index.ts";
 import { lesson } from "./connections.ts";
 import { observeRtt } from "./rtt.ts";
 
@@ -64,7 +77,8 @@ function observeDataRtt({ tcp, egress }: Packet, trip: DataTrip): void {
 /**
  * Counts packets and bytes of every subflow, in both directions, and measures its round-trip time; changes nothing. With
  * `metrics: "all"` it also counts the bytes of the flow itself, finds retransmissions, and measures how long data takes to be
- * acknowledged on the connection. Where a policy of the chain learns connections, records tell whose they are.
+ * acknowledged on the connection. Records
+ * tell whose they are: of connections that ran before the chain, and of those that a policy of the chain learns of.
  */
 export const record = actor({
   name: "record",
@@ -88,8 +102,8 @@ export const record = actor({
       retransmittedOut: u32,
       nextIn: u32,
       nextOut: u32,
-      tokenLocal: u32,
-      tokenRemote: u32,
+      tokenLocal: known(u32, "tokenLocal"),
+      tokenRemote: known(u32, "tokenRemote"),
     }),
     lesson,
   },

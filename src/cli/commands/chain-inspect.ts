@@ -2,6 +2,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { showSelector } from "../../chain/description.ts";
 import type { FlowRecord } from "../../chain/index.ts";
+import { byConnection, type ConnectionRecord } from "../../chain/connection-records.ts";
 import type { StateContents, TableRecord } from "../../chain/state.ts";
 import type { StateOwner } from "../../compiler/layout.ts";
 import { listChains, openChain, type RunningChain } from "../../chain/running.ts";
@@ -187,6 +188,30 @@ function endpoint(address: string, port: number): string {
   return `${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
+/** Fields that are not 0 in every record: the others tell nothing. */
+function told(records: readonly { readonly fields: Readonly<Record<string, number>> }[]): string[] {
+  return Object.keys(records[0].fields).filter((field) => records.some(({ fields }) => fields[field] !== 0));
+}
+
+function printConnections(records: readonly ConnectionRecord[]): void {
+  if (records.length === 0) return;
+  const shown = records.map((fields) => ({ fields: { ...fields } as Record<string, number> }));
+  print(`\n${formatCount(records.length)} ${records.length === 1 ? "connection" : "connections"}`);
+  print(
+    formatTable(
+      told(shown).map((field) => ({
+        title: field,
+        of: ({ fields }: (typeof shown)[number]) =>
+          field.startsWith("token") ? hex(fields[field]) : String(fields[field]),
+        align: "right" as const,
+      })),
+      shown.slice(0, mostRows),
+    ),
+  );
+}
+
+const hex = (token: number): string => token.toString(16).padStart(8, "0");
+
 function printState({ actor, name, flows, table, shared, perCpu }: StateTable): void {
   const single = shared ?? perCpu;
   if (single) print(`\n${actor}, ${name}: ${describeFields(single)}`);
@@ -199,7 +224,7 @@ function printState({ actor, name, flows, table, shared, perCpu }: StateTable): 
       [
         { title: "LOCAL", of: ({ local, localPort }) => endpoint(local, localPort) },
         { title: "REMOTE", of: ({ remote, remotePort }) => endpoint(remote, remotePort) },
-        ...Object.keys(flows[0].fields).map((field) => ({
+        ...told(flows).map((field) => ({
           title: field,
           of: ({ fields }: FlowRecord) => String(fields[field]),
           align: "right" as const,
@@ -209,6 +234,7 @@ function printState({ actor, name, flows, table, shared, perCpu }: StateTable): 
     ),
   );
   if (flows.length > mostRows) print(`… and ${formatCount(flows.length - mostRows)} more; --json has all of them`);
+  printConnections(byConnection(flows));
 }
 
 function printTable(actor: string, name: string, records: readonly TableRecord[]): void {
@@ -218,7 +244,7 @@ function printTable(actor: string, name: string, records: readonly TableRecord[]
     formatTable<TableRecord>(
       [
         { title: "KEY", of: ({ key }) => String(key), align: "right" },
-        ...Object.keys(records[0].fields).map((field) => ({
+        ...told(records).map((field) => ({
           title: field,
           of: ({ fields }: TableRecord) => String(fields[field]),
           align: "right" as const,
