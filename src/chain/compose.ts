@@ -14,6 +14,7 @@ import {
 } from "./inputs.ts";
 import { MemberParameter, MemberSet, type InputsOrMembers } from "./member-set.ts";
 import { findGap, findPlace, type Place } from "./places.ts";
+import { asGiven } from "./rate-limit.ts";
 
 /**
  * Picks packets: a boolean expression over selectors. A new one matches every TCP packet; each `select` narrows it.
@@ -165,7 +166,11 @@ export interface ActorEntry {
   readonly origin?: number;
 }
 
-type ActorInputs<A extends Actor> = InputsOrMembers<A["params"]> & { readonly per?: "connection" | "subflow" };
+type ActorInputs<A extends Actor> = InputsOrMembers<A["params"]> & {
+  readonly per?: "connection" | "subflow";
+  /** What `rate_limit` takes instead of a rate: the most bytes under way. */
+  readonly window?: number | MemberParameter;
+};
 
 /**
  * What happens to the packets, in order. Actors are numbered from 1; those whose name stands once may also be called by it.
@@ -185,7 +190,7 @@ export class ActorChain {
     return this.#entries;
   }
 
-  /** Appends an actor, by a built-in one's name or as a value. `rate_limit` also takes `per`: `connection` or `subflow`. */
+  /** Appends an actor, by a built-in one's name or as a value. `rate_limit` takes a rate or a `window`, and `per`: `connection` or `subflow`. */
   add<A extends Actor>(policy: string | A, inputs?: ActorInputs<A>): this {
     this.#entries = [...this.#entries, toEntry(policy, inputs)];
     return this;
@@ -259,14 +264,14 @@ export class ActorChain {
 function toEntry<A extends Actor>(policy: string | A, inputs: ActorInputs<A> | undefined): ActorEntry {
   const actor: Actor = typeof policy === "string" ? builtInActor(policy) : policy;
   if (actor?.kind !== "actor") throw new TypeError(`Cannot add ${describe(actor)}: it is no actor`);
-  const { own, fromMember } = separateMembers(actor, {
-    ...(inputs as Readonly<Record<string, Input | MemberParameter>>),
-  });
+  const all = { ...(inputs as Readonly<Record<string, Input | MemberParameter>>) };
+  const taking = asGiven(actor, all);
+  const { own, fromMember } = separateMembers(taking, all);
   const { per, ...rest } = own;
   const given: InputRecord = "per" in actor.params ? { ...rest, per } : rest;
-  checkNames(actor, given);
+  checkNames(taking, given);
   const omitted = new Set(Object.keys(fromMember));
-  for (const [name, type, input] of completeInputs(actor, given, omitted))
+  for (const [name, type, input] of completeInputs(taking, given, omitted))
     readWord(type, input, `${actor.name}.${name}`, anyInterface);
   return { policy: actor, inputs: given, fromMember, ...(isPer(per, actor) && { per }) };
 }

@@ -1,7 +1,7 @@
 /** A whole chain: selectors and actors, compiled and attached. */
 import type { ChainMode, ChainSource, CompiledChain, Hook, PolicyUse, SelectorTree } from "../compiler/index.ts";
 import type { Actor, Policy } from "../policy/index.ts";
-import { pace, rateLimit } from "../policies/index.ts";
+import { rateLimit } from "../policies/index.ts";
 import type { NetworkNamespace } from "../linux/index.ts";
 import { ActorChain, SelectorChain, type ActorEntry } from "./compose.ts";
 import { describeExpression, originOf, type ActorDescription, type SelectorDescription } from "./description.ts";
@@ -15,6 +15,7 @@ import {
   type Blueprint,
   type ResolvedActor,
 } from "./install.ts";
+import { chooseLimiter } from "./rate-limit.ts";
 import type { RunningChain } from "./running.ts";
 import { checkSets, memberUses, selectorUse } from "./sets.ts";
 import { policyFile } from "./sources.ts";
@@ -153,17 +154,12 @@ export class PolicyChain {
 
   // What is asked for
 
-  /** Actors as they will be done: `rate_limit` on one subflow is a matter of pacing, because mainline shares the window. */
+  /** Actors as they will be done. */
   #resolve(): ResolvedActor[] {
     return this.actors.entries.map((entry) => {
       if (entry.policy !== rateLimit) return resolved(entry, entry.policy);
-      const per = entry.per ?? (pinsSubflow(enabledPart(this.selectors.expression)) ? "subflow" : "connection");
-      if (per === "connection") return resolved(entry, rateLimit);
-      return resolved(
-        entry,
-        pace,
-        "rate_limit on one subflow: done by pacing, since subflows share the connection's window",
-      );
+      const { policy, note } = chooseLimiter(entry, enabledPart(this.selectors.expression), this.options);
+      return resolved(entry, policy, note);
     });
   }
 
@@ -185,10 +181,12 @@ export class PolicyChain {
     const onPackets = actors.filter(({ policy }) => policy.on === "packet");
     const onSockets = actors.length > onPackets.length;
     const packetHooks = onPackets.length > 0 ? this.#packetHooks(onPackets.map(({ policy }) => policy)) : [];
-    if (packetHooks.length > 0 && (this.options.interfaces ?? []).length === 0)
+    if (packetHooks.length > 0 && (this.options.interfaces ?? []).length === 0) {
+      const notes = onPackets.flatMap(({ description: { note } }) => (note === undefined ? [] : [` (${note})`]));
       throw new ChainError(
-        `Cannot attach chain ${this.name}: it has no interface; name those that carry the connections, for example interfaces: ["eth0"]`,
+        `Cannot attach chain ${this.name}: it has no interface; name those that carry the connections, for example interfaces: ["eth0"]${notes.join("")}`,
       );
+    }
     return [...packetHooks, ...(onSockets ? (["sock_ops", "iter_tcp", "iter_tcp_release"] as const) : [])];
   }
 
@@ -228,20 +226,6 @@ function resolved(entry: ActorEntry, policy: Actor, note?: string): ResolvedActo
     },
   };
   return { policy, entry, description };
-}
-
-/** Whether an expression can only match one subflow. */
-function pinsSubflow(expression: Expression): boolean {
-  switch (expression.op) {
-    case "policy":
-      return expression.policy.name === "subflow";
-    case "and":
-      return expression.terms.some(pinsSubflow);
-    case "or":
-      return expression.terms.every(pinsSubflow);
-    default:
-      return false;
-  }
 }
 
 function selectorTree(expression: Expression): SelectorTree {

@@ -413,7 +413,11 @@ export class RunningChain {
   }
 
   #actorIndex(actor: string | number): number {
-    const names = this.description.actors.map(({ name }) => name);
+    const { actors } = this.description;
+    const done = actors.map(({ name }) => name);
+    const asked = actors.map(({ given }) => given.name);
+    // What a person asked for names it as well as what does it.
+    const names = typeof actor === "string" && !done.includes(actor) && asked.includes(actor) ? asked : done;
     return findPlace(names, actor, "actor", ` of chain ${this.name}`);
   }
 

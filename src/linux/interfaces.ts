@@ -1,6 +1,8 @@
-/** Interfaces of the current network namespace by name. */
+/** Interfaces of the current network namespace by name, and their addresses. */
 import { readFileSync } from "node:fs";
 import { declare } from "./ffi.ts";
+import { decodeAttributes, NetlinkSocket } from "./netlink.ts";
+import { addressText } from "./sockaddr.ts";
 
 const if_nametoindex = declare("if_nametoindex", "unsigned int", ["str"]);
 
@@ -33,4 +35,26 @@ export function interfaceIndex(reference: InterfaceReference): number {
   const index = Number(if_nametoindex(reference));
   if (index === 0) throw new NoSuchInterfaceError(reference, interfaceNames());
   return index;
+}
+
+const NETLINK_ROUTE = 0;
+const RTM_GETADDR = 22;
+/** `struct ifaddrmsg` (include/uapi/linux/if_addr.h), and what follows it; on point-to-point links `address` is the peer's. */
+const ifaddrmsgBytes = 8;
+const addressAttributes = { address: [1, "bytes"], local: [2, "bytes"] } as const;
+
+/** The IP addresses of all interfaces of the current network namespace, also of those that are down. @throws SystemCallError */
+export function localAddresses(): Set<string> {
+  const socket = new NetlinkSocket(NETLINK_ROUTE);
+  try {
+    const answers = socket.dump(RTM_GETADDR, new Uint8Array(ifaddrmsgBytes));
+    return new Set(
+      answers.flatMap(({ payload }) => {
+        const { address, local = address } = decodeAttributes(addressAttributes, payload.subarray(ifaddrmsgBytes));
+        return local ? [addressText(local)] : [];
+      }),
+    );
+  } finally {
+    socket.close();
+  }
 }

@@ -1,6 +1,8 @@
 /** The built-in selectors and actors. */
 export { addSubflow } from "./add_subflow.ts";
 export { blkSubflow } from "./blk_subflow.ts";
+export { capWindow } from "./cap_window.ts";
+export { clampMss } from "./clamp_mss.ts";
 export { congTemplate } from "./cong_template.ts";
 export { drop } from "./drop.ts";
 export { dst } from "./dst.ts";
@@ -13,6 +15,7 @@ export { mirror } from "./mirror.ts";
 export { mptcpConn } from "./mptcp_conn.ts";
 export { pace } from "./pace.ts";
 export { packetType } from "./packet_type.ts";
+export { police } from "./police.ts";
 export { port } from "./port.ts";
 export { rateLimit } from "./rate_limit.ts";
 export { record } from "./record.ts";

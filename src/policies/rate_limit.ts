@@ -1,8 +1,7 @@
-import { actor, cannot, flows, kind, known, max, min, now, rate, subtype, u16, u32, u64, u8 } from "../policy/index.ts";
+import { actor, cannot, flows, known, max, min, now, rate, subtype, u32, u64, u8 } from "../policy/index.ts";
 import { observeRtt } from "./rtt.ts";
+import { learnScale, lowerWindow } from "./window.ts";
 
-/** The largest shift a window may have (RFC 7323, section 2.3). */
-const maximumScale = 14;
 /** Flags of an MPTCP DSS option (RFC 8684, section 3.3): a data ACK is there, and it has 8 bytes. */
 const DATA_ACK = 0x01;
 const DATA_ACK_8 = 0x02;
@@ -77,13 +76,7 @@ export const rateLimit = actor({
     observeRtt(packet, flow);
     if (packet.egress) return;
     if (tcp.syn) {
-      flow.scale = 0;
-      for (const option of tcp.options) {
-        if (option.kind !== kind.windowScale) continue;
-        flow.scale = min(option.u8(2), maximumScale);
-        break;
-      }
-      flow.scaleKnown = 1;
+      learnScale(packet, flow);
       return;
     }
     if (flow.scaleKnown === 0) return cannot("unknown_scale");
@@ -97,7 +90,6 @@ export const rateLimit = actor({
       break;
     }
     if (reported) correct(flow, acknowledged, rate);
-    const window = flow.window >> flow.scale;
-    if (flow.window !== 0 && window < tcp.window) tcp.window = u16(max(window, 1));
+    if (flow.window !== 0) lowerWindow(tcp, flow.window, flow.scale);
   },
 });

@@ -27,16 +27,20 @@ function withoutTimes(state: Readonly<Record<string, readonly StateEntry[]>>): u
 function measured(_name: string, { key, fields }: StateEntry): Record<string, bigint> {
   if (!("scaleKnown" in fields)) return {};
   const random = BigInt(`0x${key.slice(20, 32)}`) ^ BigInt(`0x${key.slice(64, 72)}`);
-  return { rttUs: (random % 50_000_000n) + 60_000_000n, scale: random % 15n, scaleKnown: 1n };
+  const rttUs = (random % 50_000_000n) + 60_000_000n;
+  return { ...("rttUs" in fields && { rttUs }), scale: random % 15n, scaleKnown: 1n };
 }
 
-/** Bytes of a frame a chain may change: of the options and of the checksum for blk_subflow, of the window for rate_limit. */
+const optionWriters: ReadonlySet<string> = new Set(["blk_subflow", "clamp_mss"]);
+const windowWriters: ReadonlySet<string> = new Set(["rate_limit", "cap_window"]);
+
+/** Bytes of a frame a chain may change: of the options, of the window, and of the checksum. */
 function ownedBytes(frame: Uint8Array, actors: readonly string[]): readonly (readonly [from: number, to: number])[] {
   const found = locateTcp(frame);
   if (!found) return [];
   return [
-    ...(actors.includes("blk_subflow") ? [[found.tcp + 20, found.payload] as const] : []),
-    ...(actors.includes("rate_limit") ? [[found.tcp + 14, found.tcp + 16] as const] : []),
+    ...(actors.some((name) => optionWriters.has(name)) ? [[found.tcp + 20, found.payload] as const] : []),
+    ...(actors.some((name) => windowWriters.has(name)) ? [[found.tcp + 14, found.tcp + 16] as const] : []),
     ...(actors.length > 0 ? [[found.tcp + 16, found.tcp + 18] as const] : []),
   ];
 }

@@ -57,6 +57,8 @@ export interface TcpOption {
   u16(offset: number): u16;
   u32(offset: number): u32;
   u64(offset: number): u64;
+  /** Overwrites two bytes at once, unless the option is too short; the checksum is kept right. `offset` is a constant. */
+  setU16(offset: number, value: u16): void;
   /** Keeps the raw option in a record's field of type `bytes(n)`, for `packet.insert` later; false when it is longer than n. */
   save(field: SavedOption): boolean;
   /** Overwrites the option with NOPs when the actor's turn ends; the checksum is kept right. */

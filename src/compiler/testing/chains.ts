@@ -33,6 +33,14 @@ export const actorChains: Readonly<Record<string, ChainOptions>> = {
   record: { actors: ["record"] },
   blk_subflow: { actors: ["blk_subflow"] },
   rate_limit: { actors: [limit] },
+  "police, cap_window, clamp_mss": {
+    actors: [
+      // So much that no packet meets a limit, which would depend on the clock.
+      ["police", { rate: "8gbit" }],
+      ["cap_window", { window: 1000 }],
+      ["clamp_mss", { by: 40 }],
+    ],
+  },
   "blk_subflow, record, rate_limit": { actors: ["blk_subflow", "record", limit] },
   "blk_subflow, record, rate_limit at the rate of a set's member": {
     select: sources,

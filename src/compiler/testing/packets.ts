@@ -17,6 +17,7 @@ export interface PacketParts {
   readonly options?: readonly TcpOption[];
   readonly payload?: number;
   readonly ttl?: number;
+  readonly ecn?: number;
   /** VLAN numbers, outermost first. */
   readonly vlans?: readonly number[];
   readonly ipOptions?: Uint8Array;
@@ -29,7 +30,7 @@ export interface PacketParts {
 export function makeFrame(parts: PacketParts = {}): Uint8Array {
   const source = parseIpAddress(parts.source ?? "10.0.0.2");
   const destination = parseIpAddress(parts.destination ?? "10.0.0.1");
-  const common = { source, destination, protocol: 6, trafficClass: 0 };
+  const common = { source, destination, protocol: 6, trafficClass: parts.ecn ?? 0 };
   const ip: Ipv4 | Ipv6 =
     source.length === 4
       ? {

@@ -140,6 +140,12 @@ interface OptionParts {
 
 const readers: Readonly<Record<string, 1 | 2 | 4 | 8>> = { u8: 1, u16: 2, u32: 4, u64: 8 };
 
+function constantOffset(lowering: Lowering, at: LanguageValue | undefined, node: ts.Node): number {
+  if (at?.kind !== "literal" || at.value < 0n || at.value > 38n)
+    return lowering.fail("notConstant", node, "The offset in an option");
+  return Number(at.value);
+}
+
 class OptionView implements View {
   readonly name = "option";
   readonly #packet: ParsedPacket;
@@ -206,6 +212,7 @@ class OptionView implements View {
       return { kind: "undefined" };
     }
     if (method === "save") return this.#save(lowering, args[0], node);
+    if (method === "setU16") return this.#setU16(lowering, args, node);
     return undefined;
   }
 
@@ -234,6 +241,28 @@ class OptionView implements View {
     return { kind: "boolean", value: builder.read(saved) };
   }
 
+  /** Overwrites two bytes; does nothing where the option is too short. */
+  #setU16(lowering: Lowering, [at, value]: readonly LanguageValue[], node: ts.Node): LanguageValue {
+    if (!lowering.effects) return lowering.fail("selectorEffect", node);
+    const { builder } = lowering;
+    const offset = constantOffset(lowering, at, node);
+    const after = lowering.coerce(value, "u16", node);
+    const exit = builder.block();
+    this.#within(lowering, offset + 2, exit);
+    const position = builder.binary("add", builder.truncate(this.#parts.offset), builder.const(offset));
+    const bytes = [builder.binary("lshr", after, builder.const(8)), builder.binary("and", after, builder.const(0xff))];
+    bytes.forEach((byte, i) => {
+      const odd = builder.binary("and", builder.binary("add", position, builder.const(i)), builder.const(1));
+      const before = builder.load(1, this.#parts.pointer, offset + i);
+      this.#packet.checksum.replaceByte(lowering, before, byte, odd);
+      builder.store(1, this.#parts.pointer, offset + i, byte);
+    });
+    lowering.effects.acted();
+    builder.jump(exit);
+    lowering.enter(exit);
+    return { kind: "undefined" };
+  }
+
   #read(
     lowering: Lowering,
     type: IntegerName,
@@ -241,10 +270,8 @@ class OptionView implements View {
     at: LanguageValue | undefined,
     node: ts.Node,
   ): LanguageValue {
-    if (at?.kind !== "literal" || at.value < 0n || at.value > 38n)
-      return lowering.fail("notConstant", node, "The offset in an option");
     const { builder } = lowering;
-    const offset = Number(at.value);
+    const offset = constantOffset(lowering, at, node);
     const result = lowering.variable("field", type);
     const exit = builder.block();
     builder.write(result, builder.const(0, size === 8 ? 64 : 32));

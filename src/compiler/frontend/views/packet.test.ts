@@ -162,3 +162,33 @@ describe("packet.tcp.options", () => {
     expect(parsePacket(packet).tcp!.options.map(({ kind }) => kind)).toEqual(Array(40).fill("nop"));
   });
 });
+
+/** Writes `a` into timestamps. */
+const settingTimestamps = (offset: number) =>
+  `for (const option of packet.tcp.options) if (option.kind === kind.timestamps) option.setU16(${offset}, u16(a));`;
+
+describe("option.setU16", () => {
+  const timestamps = { kind: "timestamps", value: 0x0a0b_0c0d, echoReply: 0x0102_0304 } as const;
+
+  it.each(Object.entries(envelopes))("writes two bytes and keeps the checksum right in %s", (_, envelope) => {
+    for (const before of [0, 1]) {
+      const options = [...Array.from({ length: before }, () => ({ kind: "nop" }) as const), timestamps];
+      const frame = makeFrame({ ...envelope, options, payload: 3 });
+      const vm = writing(settingTimestamps(5));
+      for (const a of [0, 1, 0x1234, 0xfffe, 0xffff]) {
+        vm.set(0, { a, b: 0, flag: false, word: "one" });
+        const { tcp } = parsePacket(vm.run(frame).packet);
+        const written = { value: 0x0a0b_0c00 + (a >> 8), echoReply: ((a & 0xff) << 24) | 0x0002_0304 };
+        expect(tcp!.options.at(before)).toMatchObject({ ...written, echoReply: written.echoReply >>> 0 });
+        expect(tcp).not.toHaveProperty("checksum");
+      }
+    }
+  });
+
+  it("does nothing where the option is too short", () => {
+    const frame = makeFrame({ options: [timestamps] });
+    const vm = writing(settingTimestamps(9));
+    expect(vm.run(frame).packet).toEqual(frame);
+    expect(vm.counters().acted).toEqual([0]);
+  });
+});
