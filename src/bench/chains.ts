@@ -1,6 +1,6 @@
 /** The chains measured: composed as a person would, and the name of the C file that does the same. */
 import { ActorChain, MemberSet, PolicyChain, SelectorChain, type ChainOptions } from "../chain/index.ts";
-import { windowCap } from "./policies.ts";
+import { removeAnnouncements, windowCap } from "./policies.ts";
 
 export type BenchHook = "xdp" | "tcx_ingress";
 export const benchHooks: readonly BenchHook[] = ["xdp", "tcx_ingress"];
@@ -29,7 +29,8 @@ export interface BenchChain {
 }
 
 const toPrefix = (): SelectorChain => new SelectorChain().select("dst", { prefix: "10.1.0.0/16" });
-const capAndRecord = (): ActorChain => new ActorChain().add(windowCap, caps[0]).add("blk_subflow").add("record");
+const capAndRecord = (): ActorChain =>
+  new ActorChain().add(windowCap, caps[0]).add(removeAnnouncements).add("record");
 
 const timedSubflow = { local: "10.1.0.1", remote: "10.2.0.2", localPort: 43_210, remotePort: 5001 };
 export const setSize = 100_000;

@@ -59,6 +59,8 @@ export class Lowering {
   readonly constants = new Set<ts.Node>();
   /** Whether a loop over options is being lowered. */
   iterating = false;
+  /** Whether parsing has led here on many ways that nothing has made one yet: see `refreshPacket`. */
+  manyWays = false;
   effects: Effects | undefined;
   /** Stack memory for the arguments of map helpers, filled anew before each call: a program has 512 bytes in all. */
   scratch!: { readonly flowKey: Value; readonly record: Value; readonly zeroKey: Value; readonly hash: Value };

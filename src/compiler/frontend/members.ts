@@ -21,14 +21,16 @@ import { forgetWays } from "./conceal.ts";
 import { branchOn } from "./conditions.ts";
 import { decided } from "./ending.ts";
 import { lowerExpression } from "./expressions.ts";
-import type { Lowering, ReturnTarget } from "./lowering.ts";
+import { endOfTurn, type Lowering, type ReturnTarget } from "./lowering.ts";
 import type { RunFunction } from "./program.ts";
+import { refreshPacket } from "./refresh.ts";
 import type { MapSpec } from "../../bpf/spec.ts";
 import type { SetSlot } from "../sets.ts";
 import { MatchedMembers } from "./sets.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import type { LanguageValue } from "./values.ts";
 import { hashMemory } from "./hashes.ts";
+import { walksOptions } from "./uses.ts";
 import { PacketView, type ParsedPacket } from "./views/packet.ts";
 import { ConstantsView, ParametersView, type ConstantValue } from "./views/params.ts";
 import { SocketPacketView, SocketView, type ParsedSocket } from "./views/socket.ts";
@@ -238,6 +240,9 @@ export class Members {
     const lowering = this.#lowering;
     lowering.functions.push(run);
     withReturn(lowering, target, () => {
+      // The verifier follows a walk over options for long: not once for each way on which parsing led here.
+      if (lowering.packet && lowering.manyWays && walksOptions(run, lowering.program))
+        refreshPacket(lowering, lowering.packet, endOfTurn(lowering));
       run.parameters.forEach((parameter, i) => bindPattern(lowering, parameter.name, args[i] ?? { kind: "undefined" }));
       const body = run.body!;
       if (ts.isBlock(body)) return lowerBody(lowering, body);

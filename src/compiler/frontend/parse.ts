@@ -96,6 +96,7 @@ export function parsePacketProgram(lowering: Lowering, hook: PacketHook, context
   else pullAndRetry(lowering, context, attempt, start, other);
   builder.seal(start);
   lowering.enter(done);
+  lowering.manyWays = true;
   return packet;
 }
 

@@ -45,4 +45,5 @@ export function refreshPacket(lowering: Lowering, packet: ParsedPacket, other: B
   builder.write(packet.ip, ip);
   builder.write(packet.tcp, tcp);
   builder.write(packet.end, end);
+  lowering.manyWays = false;
 }

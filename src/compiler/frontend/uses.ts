@@ -26,14 +26,29 @@ export function makeSegments(asked: ReadonlySet<Ending>): boolean {
 
 /** Whether `run`, or a function it calls, calls a method of one of these names. */
 export function callsMethod(run: RunFunction, program: PolicyProgram, names: ReadonlySet<string>): boolean {
+  return contains(run, program, (node) => {
+    const method = ts.isCallExpression(node) && ts.isPropertyAccessExpression(node.expression) && node.expression.name;
+    return method && names.has(method.text);
+  });
+}
+
+/** Whether `run`, or a function it calls, walks the TCP options. */
+export function walksOptions(run: RunFunction, program: PolicyProgram): boolean {
+  return contains(run, program, (node) => {
+    if (ts.isBindingElement(node)) return (node.propertyName ?? node.name).getText() === optionsProperty;
+    return ts.isPropertyAccessExpression(node) && node.name.text === optionsProperty;
+  });
+}
+
+const optionsProperty = "options";
+
+/** Whether `run`, or a function it calls, has a node for which `test` holds. */
+function contains(run: RunFunction, program: PolicyProgram, test: (node: ts.Node) => boolean): boolean {
   const visited = new Set<ts.Node>();
   const visit = (node: ts.Node): boolean => {
-    if (ts.isCallExpression(node)) {
-      const { expression } = node;
-      if (ts.isPropertyAccessExpression(expression) && names.has(expression.name.text)) return true;
-      if (ts.isIdentifier(expression) && visitFunction(expression)) return true;
-    }
-    return ts.forEachChild(node, visit) ?? false;
+    if (test(node)) return true;
+    if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && visitFunction(node.expression)) return true;
+    return ts.forEachChild(node, (child) => visit(child) || undefined) ?? false;
   };
   const visitFunction = (name: ts.Identifier): boolean => {
     const declaration = program.symbol(name)?.valueDeclaration;
