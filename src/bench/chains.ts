@@ -29,8 +29,7 @@ export interface BenchChain {
 }
 
 const toPrefix = (): SelectorChain => new SelectorChain().select("dst", { prefix: "10.1.0.0/16" });
-const capAndRecord = (): ActorChain =>
-  new ActorChain().add(windowCap, caps[0]).add(removeAnnouncements).add("record");
+const capAndRecord = (): ActorChain => new ActorChain().add(windowCap, caps[0]).add(removeAnnouncements).add("record");
 
 const timedSubflow = { local: "10.1.0.1", remote: "10.2.0.2", localPort: 43_210, remotePort: 5001 };
 export const setSize = 100_000;
