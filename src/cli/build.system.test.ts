@@ -38,8 +38,9 @@ describe("emptcp build", () => {
     expect(stdout).toContain(`bpftool prog loadall ${output} /sys/fs/bpf/limit`);
     const { programs, maps } = readElf(readFileSync(output));
     expect(programs.map(({ name }) => name)).toContain("tcx_ingress");
+    // The words of record.metrics and rate_limit.rate.
     const words = maps[".data.params"].contents![0].value;
-    expect(Buffer.from(words).readBigUInt64LE(0)).toBe(1_000_000n);
+    expect(Buffer.from(words).readBigUInt64LE(8)).toBe(1_000_000n);
   });
 
   it("builds the only actor of a file for the hook that is asked for", () => {

@@ -61,7 +61,7 @@ describe("emptcp chain edit", () => {
     const { status, stdout, stderr } = emptcp(["chain", "edit", name, ...edits, "--exclude", "dst prefix=10.9.0.0/16"]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     expect(stdout).toMatch(/not dst\(prefix=10\.9\.0\.0\/16\)[^]*halve, rate_limit \[disabled\], record/);
-    expect(openChain(name).params()).toEqual([{ shift: "3" }, { rate: "10mbit" }, {}]);
+    expect(openChain(name).params()).toEqual([{ shift: "3" }, { rate: "10mbit" }, { metrics: "basic" }]);
     // The next process finds the policy where the description says it is.
     expect(emptcp(["chain", "edit", name, "--remove", "record"]).status).toBe(0);
     expect(actorsNow()).toEqual(["halve", "rate_limit"]);

@@ -18,6 +18,7 @@ import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
 import { endingsOf, makeSegments } from "./uses.ts";
 import { refreshPacket } from "./refresh.ts";
+import type { ParsedPacket } from "./views/packet.ts";
 import { parseIterated, parseSockOps } from "./views/socket.ts";
 
 /** The selector expression. `any` matches everything; `and` and `or` are evaluated from left to right until decided. */
@@ -67,6 +68,11 @@ export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   return [...reasons];
 }
 
+/** Whether an actor before this one looked for what to change in many ways. */
+function takesApart({ removals, injection }: ParsedPacket): boolean {
+  return removals.used || injection.used;
+}
+
 class Fusion {
   readonly #input: FuseInput;
   readonly #hook: Hook;
@@ -105,7 +111,7 @@ class Fusion {
           // What an actor left for the end, without the ways to it: the verifier would follow the next one for each.
           forgetWays(lowering, decided(subject.packet), builder.read(subject.packet.tcp));
         // The ways of an actor that takes segments apart differ in more than that.
-        if (!first && subject.kind === "packet" && subject.packet.removals.used)
+        if (!first && subject.kind === "packet" && takesApart(subject.packet))
           refreshPacket(lowering, subject.packet, exit);
         first = false;
         if (subject.kind === "packet") memory.forgetWays(lowering, builder.read(subject.packet.tcp));

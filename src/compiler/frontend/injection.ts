@@ -17,7 +17,7 @@ export type { InjectionKind } from "./segment.ts";
 import { writeOption } from "./saved-option.ts";
 import { ownMark, skbField } from "./skb.ts";
 import type { Bytes, LanguageValue } from "./values.ts";
-import type { ParsedPacket } from "./views/packet.ts";
+import { payloadLength, type ParsedPacket } from "./views/packet.ts";
 
 const kinds: Readonly<Record<InjectionKind, number>> = { insert: 1, duplicate: 2, answer: 3 };
 
@@ -32,6 +32,11 @@ export class Injection {
   /** 0, or the kind, in bits 8 to 15 the bytes of option (a multiple of 4), in bits 16 to 31 the window of an answer. */
   readonly request: Variable = { name: "injection", type: int32 };
   readonly #used = new Set<InjectionKind>();
+
+  /** Whether anything was asked for. */
+  get used(): boolean {
+    return this.#used.size > 0;
+  }
 
   start({ builder }: Lowering): void {
     builder.write(this.request, builder.const(0));
@@ -64,8 +69,8 @@ export class Injection {
       lowering.enter(next);
     };
     proceedIf("eq", builder.read(this.request), builder.const(0));
-    // A packet of more than 64 KB, whose IP header says no length, is always a merged one.
-    proceedIf("ne", builder.read(packet.totalLength), builder.const(0));
+    // A larger packet, whose IP header says no length, is always a merged one.
+    proceedIf("ule", builder.read(packet.totalLength), builder.const(0xffff));
     const payload = payloadLength(lowering, packet);
     const headerLength = builder.read(packet.tcpLength);
     if (kind === "insert") {
@@ -215,10 +220,4 @@ export function lookUpBuffer(lowering: Lowering, missing: Block): Value {
   builder.branch("ne", found, builder.const(0, 64), present, missing);
   lowering.enter(present);
   return found;
-}
-
-/** By the IP header. */
-function payloadLength({ builder }: Lowering, packet: ParsedPacket): Value {
-  const headers = builder.binary("add", builder.read(packet.ipLength), builder.read(packet.tcpLength));
-  return builder.binary("sub", builder.read(packet.totalLength), headers);
 }

@@ -13,7 +13,7 @@ import { conceal } from "./conceal.ts";
 import { Injection } from "./injection.ts";
 import type { Lowering } from "./lowering.ts";
 import { Removals } from "./removals.ts";
-import type { ParsedPacket } from "./views/packet.ts";
+import { frameLength, type ParsedPacket } from "./views/packet.ts";
 
 /** Byte offsets of `data` and `data_end` in the context: struct xdp_md, struct __sk_buff. */
 export const packetFields = { xdp: [0, 4], tc: [76, 80] } as const;
@@ -262,7 +262,12 @@ function parseTcp(lowering: Lowering, packet: ParsedPacket, to: { done: Block; t
   builder.write(packet.tcp, tcp);
   builder.write(packet.tcpLength, length);
   const total = builder.read(packet.totalLength);
-  builder.branch("eq", total, builder.const(0), to.done, said);
+  const unsaid = builder.block();
+  builder.branch("eq", total, builder.const(0), unsaid, said);
+  lowering.enter(unsaid);
+  const behind = builder.binary("sub", frameLength(lowering, packet), builder.read(packet.ipOffset));
+  builder.write(packet.totalLength, behind);
+  builder.jump(to.done);
   lowering.enter(said);
   builder.branch("uge", total, builder.binary("add", ipLength, length), to.done, to.other);
 }

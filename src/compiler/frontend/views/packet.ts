@@ -26,7 +26,7 @@ export interface ParsedPacket {
   /** Bytes from the IP header to the TCP header; from the frame's start to the IP header. */
   readonly ipLength: Variable;
   readonly ipOffset: Variable;
-  /** Bytes by the IP header; 0 when it says none (packets above 64 KB). */
+  /** Bytes of the IP packet, by its header; by the frame's length where that says none (packets above 64 KB). */
   readonly totalLength: Variable;
   /** Bytes of the TCP header. */
   readonly tcpLength: Variable;
@@ -157,7 +157,7 @@ export class PacketView implements View {
 
 const packetMethods: ReadonlySet<string> = new Set(["drop", "redirect", "mirror", "insert", "duplicate", "answer"]);
 
-function frameLength({ builder }: Lowering, packet: ParsedPacket): Value {
+export function frameLength({ builder }: Lowering, packet: ParsedPacket): Value {
   // __sk_buff.len is at 0; XDP has only the two pointers, whose difference the 32-bit context fields give.
   if (packet.hook !== "xdp") return builder.load(4, packet.context, 0);
   return builder.binary("sub", builder.load(4, packet.context, 4), builder.load(4, packet.context, 0));
@@ -239,17 +239,7 @@ class TcpView implements View {
   }
 }
 
-function payloadLength(lowering: Lowering, packet: ParsedPacket): Value {
-  const { builder } = lowering;
+export function payloadLength({ builder }: Lowering, packet: ParsedPacket): Value {
   const headers = builder.binary("add", builder.read(packet.ipLength), builder.read(packet.tcpLength));
-  const total = lowering.variable("total", "u32");
-  const [unsaid, exit] = [builder.block(), builder.block()];
-  const said = builder.read(packet.totalLength);
-  builder.write(total, said);
-  builder.branch("eq", said, builder.const(0), unsaid, exit);
-  lowering.enter(unsaid);
-  builder.write(total, builder.binary("sub", frameLength(lowering, packet), builder.read(packet.ipOffset)));
-  builder.jump(exit);
-  lowering.enter(exit);
-  return builder.binary("sub", builder.read(total), headers);
+  return builder.binary("sub", builder.read(packet.totalLength), headers);
 }
