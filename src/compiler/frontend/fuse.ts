@@ -16,9 +16,8 @@ import { Members, type PolicyUse, type Subject } from "./members.ts";
 import { PacketVariables } from "./packet-memory.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
-import { endingsOf, makeSegments } from "./uses.ts";
+import { callsMethod, endingsOf, makeSegments } from "./uses.ts";
 import { refreshPacket } from "./refresh.ts";
-import type { ParsedPacket } from "./views/packet.ts";
 import { parseIterated, parseSockOps } from "./views/socket.ts";
 
 /** The selector expression. `any` matches everything; `and` and `or` are evaluated from left to right until decided. */
@@ -68,10 +67,8 @@ export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   return [...reasons];
 }
 
-/** Whether an actor before this one looked for what to change in many ways. */
-function takesApart({ removals, injection }: ParsedPacket): boolean {
-  return removals.used || injection.used;
-}
+/** Methods of packets and options by which an actor takes segments apart and puts them together. */
+const takingApart: ReadonlySet<string> = new Set(["remove", "save", "insert", "duplicate", "answer"]);
 
 class Fusion {
   readonly #input: FuseInput;
@@ -104,16 +101,16 @@ class Fusion {
     if (subject.kind === "packet") this.#members.observe(selectorsOf(selector), actors, subject.packet);
     this.#select(this.#input.selector, subject, matched, exit);
     if (lowering.enter(matched)) {
-      let first = true;
+      let previous: PolicyUse | undefined;
       this.#input.actors.forEach((use, index) => {
         if (use.policy.on !== subject.kind || use.disabled) return;
-        if (!first && subject.kind === "packet")
+        if (previous && subject.kind === "packet")
           // What an actor left for the end, without the ways to it: the verifier would follow the next one for each.
           forgetWays(lowering, decided(subject.packet), builder.read(subject.packet.tcp));
-        // The ways of an actor that takes segments apart differ in more than that.
-        if (!first && subject.kind === "packet" && takesApart(subject.packet))
+        // The ways of one that takes segments apart differ in more, and it is the one that they cost most.
+        if (previous && subject.kind === "packet" && [previous, use].some((one) => this.#takesApart(one)))
           refreshPacket(lowering, subject.packet, exit);
-        first = false;
+        previous = use;
         if (subject.kind === "packet") memory.forgetWays(lowering, builder.read(subject.packet.tcp));
         this.#members.act(use, index, subject);
       });
@@ -127,6 +124,11 @@ class Fusion {
     lowering.enter(exit);
     builder.return(builder.const(hooks[this.#hook].proceed));
     return builder.function;
+  }
+
+  #takesApart({ file, policy }: PolicyUse): boolean {
+    const { program } = this.#lowering;
+    return callsMethod(program.findRun(file, policy.kind, policy.name), program, takingApart);
   }
 
   #parse(context: Value, exit: Block): Subject {

@@ -33,11 +33,6 @@ export class Injection {
   readonly request: Variable = { name: "injection", type: int32 };
   readonly #used = new Set<InjectionKind>();
 
-  /** Whether anything was asked for. */
-  get used(): boolean {
-    return this.#used.size > 0;
-  }
-
   start({ builder }: Lowering): void {
     builder.write(this.request, builder.const(0));
   }
