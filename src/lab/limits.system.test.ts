@@ -1,0 +1,118 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { ActorChain, PolicyChain, SelectorChain } from "../chain/index.ts";
+import { capturePackets } from "../linux/index.ts";
+import { parsePacket } from "../wire/index.ts";
+import { attachChain } from "./experiments/experiment.ts";
+import { createLab, runQuiet, samplePaths, startTransfer, type Lab, type LabSpec, type Transfer } from "./index.ts";
+
+// Limits in the middle of the network, and by a fixed window: what was asked for is what the traffic shows.
+
+/** A client with two links to a router, behind which the server is. */
+const routed = (ecn: number): LabSpec => {
+  const sysctls = { "net.ipv4.tcp_ecn": ecn };
+  return {
+    hosts: {
+      client: { endpoints: "subflow", routes: { "10.0.3.0/24": ["one", "two"] }, sysctls },
+      router: { forwards: true },
+      server: { routes: { "10.0.1.0/24": "lan", "10.0.2.0/24": "lan" }, sysctls },
+    },
+    links: [
+      { name: "one", between: ["client", "router"], rateMbit: 20, rttMs: 30 },
+      { name: "two", between: ["client", "router"], rateMbit: 20, rttMs: 30 },
+      { name: "lan", between: ["router", "server"], rateMbit: 100, rttMs: 2 },
+    ],
+  };
+};
+const rttMs = 32;
+
+/** Measured again when others had the processors meanwhile. */
+async function mbitToClient(lab: Lab, forMs: number): Promise<Record<string, number>> {
+  const { value } = await runQuiet(
+    () =>
+      new Promise<Record<string, number>>((resolve) => {
+        const stop = samplePaths(lab, forMs, ({ mbit }) => {
+          stop();
+          resolve({ one: mbit["one"].backward, two: mbit["two"].backward });
+        });
+      }),
+  );
+  return value;
+}
+
+let transfer: Transfer | undefined;
+// One that failed must not take from the next one's rate.
+afterEach(() => transfer?.abort());
+
+async function startDownload(lab: Lab): Promise<Transfer> {
+  const started = await startTransfer(lab, { address: lab.host("server").interfaces[0].ipv4 });
+  transfer = started;
+  await vi.waitFor(() => expect(started.info().subflows).toHaveLength(2), { timeout: 5000 });
+  return started;
+}
+
+describe.each([
+  ["drops what senders without ECN send", 0],
+  ["marks what senders with ECN send", 1],
+])("a policer on a router %s", (_, ecn) => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await createLab(routed(ecn));
+  });
+  afterAll(async () => {
+    await lab?.close();
+  });
+
+  test("and holds one subflow to the rate, the other path untouched, every byte delivered", async () => {
+    const download = await startDownload(lab);
+    const remote = lab.host("client").interfaces[0].ipv4;
+    const subflow = download.info().subflows.find((one) => one.remote.address === remote)!;
+    const selectors = new SelectorChain().select("subflow", {
+      local: subflow.local.address,
+      remote,
+      localPort: subflow.local.port,
+      remotePort: subflow.remote.port,
+    });
+    const actors = new ActorChain().add("rate_limit", { rate: "5mbit" });
+    const { running, detach } = attachChain(lab, "router", "police", new PolicyChain(selectors, actors), ["one"]);
+    expect(running.description.actors).toMatchObject([{ name: "police", note: expect.stringMatching(/no interface/) }]);
+    const marked = [0, 0, 0, 0];
+    const stopCapture = capturePackets({ interface: "one", netns: lab.host("client").netns }, (packet) => {
+      if (packet.direction === "ingress") marked[parsePacket(packet.bytes).ip!.trafficClass & 3]++;
+    });
+    try {
+      await sleep(2000);
+      const mbit = await mbitToClient(lab, 2500);
+      expect(mbit["one"]).toBeGreaterThan(3.5);
+      expect(mbit["one"]).toBeLessThan(5.4);
+      expect(mbit["two"]).toBeGreaterThan(15);
+    } finally {
+      stopCapture();
+      detach();
+    }
+    if (ecn) expect(marked[3]).toBeGreaterThan(10);
+    else expect(marked.slice(1)).toEqual([0, 0, 0]);
+    expect(await download.stop()).toMatchObject({ ok: true });
+  });
+
+  test("and rate_limit by window gives a window for each round trip, to the connection as a whole", async () => {
+    const window = 60_000;
+    const actors = new ActorChain().add("rate_limit", { window });
+    const { running, detach } = attachChain(lab, "server", "window", new PolicyChain(new SelectorChain(), actors), [
+      "lan",
+    ]);
+    try {
+      const download = await startDownload(lab);
+      await sleep(1000);
+      const mbit = await mbitToClient(lab, 2000);
+      const expected = (8 * window) / rttMs / 1000;
+      expect(mbit["one"] + mbit["two"]).toBeGreaterThan(0.75 * expected);
+      // Headers are no part of the window.
+      expect(mbit["one"] + mbit["two"]).toBeLessThan(1.15 * expected);
+      expect(running.description.actors[0].name).toBe("cap_window");
+      expect(await download.stop()).toMatchObject({ ok: true });
+    } finally {
+      detach();
+    }
+  });
+});
