@@ -61,7 +61,8 @@ import { loadInert } from "./inert.ts";
 import { completeInputs, readWord } from "./inputs.ts";
 import type { ChainOptions } from "./policy-chain.ts";
 import { isRelinked, pinAgain } from "./relink.ts";
-import { cleanUp, openChain, RunningChain } from "./running.ts";
+import { cleanUp, openChain } from "./chains.ts";
+import { RunningChain } from "./running.ts";
 import { sourceReader } from "./sources.ts";
 import { seedState } from "./state.ts";
 import {

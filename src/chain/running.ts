@@ -31,16 +31,7 @@ import { applySteps } from "./relink.ts";
 import { findSet, memberParameters, RunningMembers } from "./running-members.ts";
 import { byConnection, type ConnectionRecord } from "./connection-records.ts";
 import { readState, type ChainState, type FlowRecord, type StateContents, type TableRecord } from "./state.ts";
-import {
-  chainDirectory,
-  chainNames,
-  lockAt,
-  NoSuchChainError,
-  readDescription,
-  removeAbandoned,
-  removeChain,
-  tryLockChain,
-} from "./store.ts";
+import { lockAt, NoSuchChainError, readDescription, removeChain } from "./store.ts";
 
 const firstKey = new Uint8Array(4);
 
@@ -466,50 +457,11 @@ export class RunningChain {
   }
 }
 
-/** Opens a submitted chain. @throws NoSuchChainError */
-export function openChain(name: string): RunningChain {
-  const directory = chainDirectory(name);
-  if (!directory) throw new NoSuchChainError(name);
-  const running = new RunningChain(directory, readDescription(directory));
-  if (isChanging(directory)) {
-    // If the one who changes it is gone, its change is completed; else it completes it itself.
-    const lock = tryLockChain(name);
-    if (lock) {
-      try {
-        running.finishChange();
-      } finally {
-        lock.release();
-      }
-    }
-  }
-  return running;
-}
-
-function releaseSockets(directory: string): void {
+/** @internal Lets go of the sockets that a chain's programs reached, whatever is left of the chain. */
+export function releaseSockets(directory: string): void {
   try {
     new RunningChain(directory, readDescription(directory)).releaseSockets();
   } catch {
     // Killed before there was a description or a way to its namespace: then no socket was reached, or none can be.
   }
-}
-
-/** Removes what killed processes left half made, and lets go of the sockets they had reached. */
-export function cleanUp(): void {
-  removeAbandoned(releaseSockets, (name) => {
-    const directory = chainDirectory(name);
-    if (directory) new RunningChain(directory, readDescription(directory)).finishChange();
-  });
-  removeUnusedHostState();
-}
-
-/** All submitted chains, in the order they run where they share a hook. */
-export function listChains(): RunningChain[] {
-  cleanUp();
-  const priority = ({ description }: RunningChain) => description.options.priority ?? 0;
-  const submitted = ({ description }: RunningChain) => description.submitted;
-  return chainNames()
-    .map(openChain)
-    .sort(
-      (a, b) => priority(a) - priority(b) || submitted(a).localeCompare(submitted(b)) || a.name.localeCompare(b.name),
-    );
 }

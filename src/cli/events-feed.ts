@@ -1,7 +1,8 @@
 /** Events of running chains, whichever come and go meanwhile. */
 import { selectorsIn } from "../chain/description.ts";
 import type { ChainEvent } from "../chain/events.ts";
-import { openChain, type RunningChain } from "../chain/running.ts";
+import { openChain } from "../chain/chains.ts";
+import type { RunningChain } from "../chain/running.ts";
 import { chainNames } from "../chain/store.ts";
 import type { RingBufferReader } from "../linux/ring-buffer.ts";
 

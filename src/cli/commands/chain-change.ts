@@ -1,7 +1,7 @@
 /** `emptcp chain set` and `remove`. */
 import type { Command } from "commander";
 import type { InputRecord } from "../../chain/index.ts";
-import { listChains, openChain } from "../../chain/running.ts";
+import { listChains, openChain } from "../../chain/chains.ts";
 import { UsageError } from "../errors.ts";
 import { print, printJson } from "../output.ts";
 

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { showSelector } from "../../chain/description.ts";
 import type { ChainParts } from "../../chain/running.ts";
-import { openChain } from "../../chain/running.ts";
+import { openChain } from "../../chain/chains.ts";
 import type { Input, InputRecord } from "../../chain/inputs.ts";
 import { UsageError } from "../errors.ts";
 import { print, printJson, withProgress } from "../output.ts";

@@ -1,6 +1,6 @@
 /** `emptcp chain members`: list the members of a set, add some, change them, remove them. */
 import { InvalidArgumentError, type Command } from "commander";
-import { openChain } from "../../chain/running.ts";
+import { openChain } from "../../chain/chains.ts";
 import type { InputRecord, MemberRecord, RunningMembers } from "../../chain/index.ts";
 import { UsageError } from "../errors.ts";
 import { readMembers } from "../member-file.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import type { Command } from "commander";
-import { listChains } from "../../chain/running.ts";
+import { listChains } from "../../chain/chains.ts";
 import {
   cleanLab,
   createLab,

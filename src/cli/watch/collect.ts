@@ -1,6 +1,7 @@
 /** Asks the kernel and the chains for what is watched. */
 import { networkInterfaces } from "node:os";
-import { openChain, type RunningChain } from "../../chain/running.ts";
+import { openChain } from "../../chain/chains.ts";
+import type { RunningChain } from "../../chain/running.ts";
 import { chainNames } from "../../chain/store.ts";
 import {
   dumpMptcpSockets,
