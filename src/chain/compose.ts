@@ -164,6 +164,8 @@ export interface ActorEntry {
   readonly disabled?: true;
   /** Which one it is in the running chain that this entry comes from, from 0. */
   readonly origin?: number;
+  /** The name of what does it there. */
+  readonly done?: string;
 }
 
 type ActorInputs<A extends Actor> = InputsOrMembers<A["params"]> & {
@@ -225,13 +227,14 @@ export class ActorChain {
 
   /** Gives an actor other parameters; those not named stay. @throws ParameterError */
   set(place: Place, inputs: Readonly<Record<string, Input | MemberParameter | undefined>>): this {
-    return this.#change(place, ({ policy, disabled, origin, per, fromMember, inputs: before }) => {
+    return this.#change(place, ({ policy, disabled, origin, done, per, fromMember, inputs: before }) => {
       const kept = Object.entries(fromMember).filter(([name]) => !(name in inputs));
       const all = { ...(per && { per }), ...before, ...Object.fromEntries(kept), ...inputs };
       return {
         ...toEntry(policy, all),
         ...(disabled && { disabled }),
         ...(origin !== undefined && { origin }),
+        ...(done !== undefined && { done }),
       };
     });
   }

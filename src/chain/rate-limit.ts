@@ -50,7 +50,7 @@ export function chooseLimiter(entry: ActorEntry, expression: Expression, options
       "Cannot limit the window of one subflow: subflows share the connection's, and the sender obeys the largest that any " +
         'of them shows. Give a rate instead; or, for a connection without other subflows, per: "connection"',
     );
-  return limitSubflow(expression, options);
+  return limitSubflow(expression, options, entry.done === pace.name);
 }
 
 const paced = (reason: string): Choice => ({
@@ -62,10 +62,16 @@ const policed = (reason: string): Choice => ({
   note: `rate_limit per subflow: done by a policer (police), since ${reason}`,
 });
 
-function limitSubflow(expression: Expression, { netns, direction, interfaces = [] }: ChainOptions): Choice {
+/** @param wasPaced in the running chain that this one takes the place of: interfaces come and go, with their addresses */
+function limitSubflow(
+  expression: Expression,
+  { netns, direction, interfaces = [] }: ChainOptions,
+  wasPaced: boolean,
+): Choice {
   if (direction === "ingress") return policed("pacing does not reach what arrives");
   const place = locate(localAddressesOf(expression), netns);
   if (place === "here") return paced("it ends at this host, whose sockets can be told; this limits what they send");
+  if (wasPaced) return paced("it was so far, whichever addresses this host has now");
   if (place === "elsewhere") return policed("no interface of this host has its local address");
   const unknown = "where subflows end is not known from the selectors, or not the same for all";
   return interfaces.length > 0

@@ -42,13 +42,13 @@ export async function rebuildChain(description: ChainDescription): Promise<Polic
   };
   const selectors = new SelectorChain(await expression(selector));
   const entries: ActorEntry[] = [];
-  for (const [origin, { given, disabled }] of actors.entries()) {
+  for (const [origin, { name: done, given, disabled }] of actors.entries()) {
     const { inputs, per } = given;
     const policy = await find.actor(given.name, given.file, parametersOf(layout, origin));
     const fromMember = Object.fromEntries(
       Object.entries(given.fromMember ?? {}).map(([param, { set, field }]) => [param, sets.get(set)!.param(field)]),
     );
-    entries.push({ policy, inputs, fromMember, origin, ...(per && { per }), ...(disabled && { disabled }) });
+    entries.push({ policy, inputs, fromMember, origin, done, ...(per && { per }), ...(disabled && { disabled }) });
   }
   return new PolicyChain(selectors, new ActorChain(entries), {
     ...options,
