@@ -27,8 +27,8 @@ const tools = {
   iptables: "iptables",
   ethtool: "ethtool",
   ping: "iputils-ping",
-  // Loads the object files that `emptcp build` writes, as their users will.
-  ...(options.has("--tests") && { bpftool: "bpftool" }),
+  // bpftool loads the object files that `emptcp build` writes, clang makes chain members from C, as their users will.
+  ...(options.has("--tests") && { bpftool: "bpftool", clang: "clang" }),
 };
 /** A user's PATH may lack the folders where Debian keeps administrators' tools. */
 const searchPath = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter(Boolean);
