@@ -1,38 +1,102 @@
-/** How long it takes to compile a chain, and to submit one. */
+/** How long it takes to compile a chain, to load it, to submit it, and to change it while it runs. */
+import { ActorChain, PolicyChain, type ChainOptions } from "../chain/index.ts";
 import { createLab } from "../lab/index.ts";
-import { benchChains, policyChain } from "./chains.ts";
 import { median } from "../lab/measure/programs.ts";
+import { loadCollection } from "../linux/index.ts";
+import { benchChains, policyChain, type BenchChain } from "./chains.ts";
+import { windowCap } from "./policies.ts";
 
-const rounds = 15;
+const rounds = 9;
+/** A parameter is changed so quickly that one change cannot be timed by itself. */
+const changes = 500;
+
+const measured = ["one_one", "one_three", "four_four"];
+const placements: Readonly<Record<string, ChainOptions>> = {
+  "tc both ways": { hook: "tcx", direction: "both" },
+  XDP: { hook: "xdp", direction: "ingress" },
+};
+
+/** Medians, in ms. */
+export interface ChainDurations {
+  /** The chain, and where it is attached. */
+  readonly name: string;
+  readonly compile: number;
+  /** Making maps and loading programs, which the kernel's verifier follows. */
+  readonly load: number;
+  /** From `submit()` to a chain that is attached and pinned: compiled, loaded, attached. */
+  readonly submit: number;
+  /** The running chain gets one more actor; then its first one is left out. */
+  readonly addActor: number;
+  readonly disableActor: number;
+  /** One parameter of the running chain; two of them in one step. */
+  readonly set: number;
+  readonly setTwo: number;
+}
+type Step = Exclude<keyof ChainDurations, "name">;
 
 export interface Durations {
-  /** Of the first compilation in this process, and the median of later ones. */
+  /** Of the first compilation in this process: the largest chain on one hook. */
   readonly firstCompileMs: number;
-  readonly compileMs: number;
-  /** Median from `submit()` to a chain that is attached and pinned. */
-  readonly submitMs: number;
+  readonly chains: readonly ChainDurations[];
 }
 
-/** All for the largest chain, on tc ingress of one interface. Call it before anything else is compiled. */
+/** For chains of several sizes, in turn. Call it before anything else is compiled. */
 export async function measureDurations(): Promise<Durations> {
-  const chain = benchChains.at(-1)!;
-  const compile = (): number => elapsedMs(() => policyChain(chain, "tcx_ingress").compile());
-  const firstCompileMs = compile();
-  const compileMs = median(Array.from({ length: rounds }, compile));
+  const firstCompileMs = elapsedMs(() => policyChain(benchChains.at(-1)!, "tcx_ingress").compile());
   const lab = await createLab({ hosts: { a: {}, b: {} }, links: [{ name: "link", between: ["a", "b"] }] });
   try {
-    const name = `bench-${lab.runId}`;
-    const submit = (): number => {
-      const submitted = policyChain(chain, "tcx_ingress", { name, interfaces: ["link"], netns: lab.host("a").netns });
-      const start = performance.now();
-      const running = submitted.submit();
-      const took = performance.now() - start;
-      running.remove();
-      return took;
-    };
-    return { firstCompileMs, compileMs, submitMs: median(Array.from({ length: rounds }, submit)) };
+    const where = { name: `bench-${lab.runId}`, interfaces: ["link"], netns: lab.host("a").netns };
+    const cases = benchChains
+      .filter(({ baseline }) => measured.includes(baseline))
+      .flatMap((chain) =>
+        Object.entries(placements).map(([title, options]) => ({
+          name: `${chain.name}, ${title}`,
+          chain: placed(chain, { ...where, ...options }),
+          samples: new Map<Step, number[]>(),
+        })),
+      );
+    for (let round = 0; round < rounds; round++)
+      for (const { chain, samples } of cases)
+        for (const [step, ms] of Object.entries(await measureOnce(chain)) as [Step, number][])
+          samples.set(step, [...(samples.get(step) ?? []), ms]);
+    const chains = cases.map(({ name, samples }) => {
+      const medians = Object.fromEntries([...samples].map(([step, ms]) => [step, median(ms)]));
+      return { name, ...(medians as Record<Step, number>) };
+    });
+    return { firstCompileMs, chains };
   } finally {
     await lab.close();
+  }
+}
+
+const placed = ({ selectors, actors }: BenchChain, options: ChainOptions): PolicyChain =>
+  new PolicyChain(selectors, actors, options);
+
+async function measureOnce(chain: PolicyChain): Promise<Record<Step, number>> {
+  let compiled!: ReturnType<PolicyChain["compile"]>;
+  const compile = elapsedMs(() => (compiled = chain.compile()));
+  const start = performance.now();
+  const collection = loadCollection(compiled);
+  const load = performance.now() - start;
+  collection.close();
+  let running!: ReturnType<PolicyChain["submit"]>;
+  const submit = elapsedMs(() => (running = chain.submit()));
+  try {
+    const actors = new ActorChain(chain.actors.entries).add(windowCap, { window: 20_000, flip: 4 });
+    const larger = new PolicyChain(chain.selectors, actors, chain.options);
+    const set = elapsedMs(() => {
+      for (let i = 0; i < changes; i++) running.set(1, { flip: i % 100 });
+    });
+    const setTwo = elapsedMs(() => {
+      for (let i = 0; i < changes; i++) running.set(1, { flip: i % 100, window: 30_000 + i });
+    });
+    const addActor = elapsedMs(() => larger.replace());
+    const beforeEdit = performance.now();
+    await running.edit(({ actors }) => void actors.disable(1));
+    const disableActor = performance.now() - beforeEdit;
+    return { compile, load, submit, addActor, disableActor, set: set / changes, setTwo: setTwo / changes };
+  } finally {
+    running.remove();
   }
 }
 

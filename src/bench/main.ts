@@ -4,7 +4,7 @@
  */
 import { clangVersion } from "./baseline.ts";
 import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
-import { measureDurations } from "./durations.ts";
+import { measureDurations, type ChainDurations } from "./durations.ts";
 import { linkedChains, timeLinked } from "./linked.ts";
 import { timePrograms } from "../lab/measure/programs.ts";
 import { measureMembers } from "./members.ts";
@@ -61,10 +61,32 @@ function measureEmpty(hook: BenchHook): Row {
   }
 }
 
+function durationRows({ name, compile, load, submit }: ChainDurations): Row[] {
+  return [
+    { name: `compilation, ${name}`, ms: rounded(compile, 1) },
+    { name: `maps and programs, ${name}`, ms: rounded(load, 1) },
+    { name: `submission, ${name}`, ms: rounded(submit, 1) },
+  ];
+}
+
+function changeRows({ name, set, setTwo, addActor, disableActor }: ChainDurations): Row[] {
+  return [
+    changesRow(`a parameter, ${name}`, set),
+    changesRow(`two parameters, ${name}`, setTwo),
+    changesRow(`the chain by one actor, ${name}`, addActor),
+    changesRow(`the chain by leaving one out, ${name}`, disableActor),
+  ];
+}
+
+function changesRow(what: string, ms: number): Row {
+  return { name: `changing ${what}`, ms: rounded(ms, ms < 1 ? 4 : 1), perSecond: rounded(1000 / ms, 1) };
+}
+
 async function run(): Promise<Row[]> {
   const clang = clangVersion();
   say(clang ? `C       ${clang}` : "C       clang is not installed: no baseline, no ratio (apt-get install clang)");
   const durations = await measureDurations();
+  say("timed   compilation, submission, changes");
   const rows = benchChains.flatMap((chain) =>
     benchHooks.map((hook) => measurePackets(chain, hook, clang !== undefined)),
   );
@@ -80,10 +102,10 @@ async function run(): Promise<Row[]> {
     ...linked,
     ...benchHooks.map(measureEmpty),
     { name: `first compilation, ${largest}`, ms: rounded(durations.firstCompileMs, 1) },
-    { name: `compilation, ${largest}`, ms: rounded(durations.compileMs, 1) },
-    { name: `submission, ${largest}`, ms: rounded(durations.submitMs, 1) },
+    ...durations.chains.flatMap(durationRows),
     { name: "adding 100 000 members", ms: rounded(members.addAllMs, 1) },
-    { name: "changing one of 100 000 members", ms: rounded(members.changeOneMs, 4) },
+    changesRow("one of 100 000 members", members.changeOneMs),
+    ...durations.chains.flatMap(changeRows),
     {
       name: "transfer, every packet recorded on tc",
       mbitPerSecond: rounded(withChain, 0),

@@ -10,6 +10,8 @@ export interface PacketRow {
 export interface DurationRow {
   readonly name: string;
   readonly ms: number;
+  /** Of changes: how many fit into a second. */
+  readonly perSecond?: number;
 }
 /** `baseline` is the transfer without a chain; the ratio is what is left of it. */
 export interface ThroughputRow {
@@ -25,7 +27,10 @@ export function rounded(value: number, digits: number): number {
 }
 
 function cells(row: Row): string[] {
-  if ("ms" in row) return [row.name, `${row.ms.toFixed(row.ms < 1 ? 4 : 1)} ms`, "", ""];
+  if ("ms" in row) {
+    const ms = `${row.ms.toFixed(row.ms < 1 ? 4 : 1)} ms`;
+    return [row.name, ms, row.perSecond === undefined ? "" : `${row.perSecond.toFixed(0)}/s`, ""];
+  }
   const ratio = row.ratio === null ? "-" : row.ratio.toFixed(3);
   if ("mbitPerSecond" in row)
     return [row.name, `${row.mbitPerSecond.toFixed(0)} Mbit/s`, `${row.baseline.toFixed(0)} Mbit/s`, ratio];
