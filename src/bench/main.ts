@@ -69,10 +69,11 @@ function durationRows({ name, compile, load, submit }: ChainDurations): Row[] {
   ];
 }
 
-function changeRows({ name, set, setTwo, addActor, disableActor }: ChainDurations): Row[] {
+function changeRows({ name, set, setTwo, setInARow, addActor, disableActor }: ChainDurations): Row[] {
   return [
     changesRow(`a parameter, ${name}`, set),
     changesRow(`two parameters, ${name}`, setTwo),
+    changesRow(`a parameter, many times in a row, ${name}`, setInARow),
     changesRow(`the chain by one actor, ${name}`, addActor),
     changesRow(`the chain by leaving one out, ${name}`, disableActor),
   ];
