@@ -24,6 +24,8 @@ export interface ChainDurations {
   readonly load: number;
   /** From `submit()` to a chain that is attached and pinned: compiled, loaded, attached. */
   readonly submit: number;
+  /** The same chain once more: what was compiled before is loaded and attached. */
+  readonly submitAgain: number;
   /** The running chain gets one more actor; then its first one is left out. */
   readonly addActor: number;
   readonly disableActor: number;
@@ -58,7 +60,7 @@ export async function measureDurations(): Promise<Durations> {
       );
     for (let round = 0; round < rounds; round++)
       for (const { chain, samples } of cases)
-        for (const [step, ms] of Object.entries(await measureOnce(chain)) as [Step, number][])
+        for (const [step, ms] of Object.entries(await measureOnce(chain, round)) as [Step, number][])
           samples.set(step, [...(samples.get(step) ?? []), ms]);
     const chains = cases.map(({ name, samples }) => {
       const medians = Object.fromEntries([...samples].map(([step, ms]) => [step, median(ms)]));
@@ -73,15 +75,20 @@ export async function measureDurations(): Promise<Durations> {
 const placed = ({ selectors, actors }: BenchChain, options: ChainOptions): PolicyChain =>
   new PolicyChain(selectors, actors, options);
 
-async function measureOnce(chain: PolicyChain): Promise<Record<Step, number>> {
+/** Under a name of its own in each round: a chain that was compiled before is not compiled again. */
+async function measureOnce(placedChain: PolicyChain, round: number): Promise<Record<Step, number>> {
+  const named = (name: string) => placedChain.with({ name: `${placedChain.name}-${name}${round}` });
   let compiled!: ReturnType<PolicyChain["compile"]>;
-  const compile = elapsedMs(() => (compiled = chain.compile()));
+  const compile = elapsedMs(() => (compiled = named("compiled").compile()));
   const start = performance.now();
   const collection = loadCollection(compiled);
   const load = performance.now() - start;
   collection.close();
+  const chain = named("");
   let running!: ReturnType<PolicyChain["submit"]>;
   const submit = elapsedMs(() => (running = chain.submit()));
+  running.remove();
+  const submitAgain = elapsedMs(() => (running = chain.submit()));
   try {
     const actors = new ActorChain(chain.actors.entries).add(windowCap, { window: 20_000, flip: 4 });
     const larger = new PolicyChain(chain.selectors, actors, chain.options);
@@ -94,7 +101,17 @@ async function measureOnce(chain: PolicyChain): Promise<Record<Step, number>> {
     const beforeEdit = performance.now();
     await running.edit(({ actors }) => void actors.disable(1));
     const disableActor = performance.now() - beforeEdit;
-    return { compile, load, submit, addActor, disableActor, set: median(ones), setTwo: median(twos), setInARow };
+    return {
+      compile,
+      load,
+      submit,
+      submitAgain,
+      addActor,
+      disableActor,
+      set: median(ones),
+      setTwo: median(twos),
+      setInARow,
+    };
   } finally {
     running.remove();
   }

@@ -13,6 +13,7 @@ import type { ForeignCode } from "../policy/index.ts";
 import type { PolicyUse } from "./frontend/members.ts";
 import { compiled, endingsOf } from "./frontend/uses.ts";
 import { PolicyProgram, type SourceReader } from "./frontend/program.ts";
+import { remembered } from "./remember.ts";
 import { injectionMap, injectionMapSpec } from "./injection-buffer.ts";
 import type { IrFunction } from "./ir/index.ts";
 import {
@@ -73,6 +74,19 @@ export function compileChain(
   const uses = compiled(all);
   const program = PolicyProgram.reuse([...new Set(uses.map(({ file }) => file))], reader, previous);
   previous = program;
+  // Foreign members come from object files, whose contents the program does not know; of a set, there may be very many.
+  const hasMembers = [...all, ...(source.idle ?? [])].some(({ members = [] }) => members.length > 0);
+  if (uses.length < all.length || hasMembers) return compileFor(program, source, targets, mode);
+  return remembered(program, [source, targets, mode], () => compileFor(program, source, targets, mode));
+}
+
+function compileFor(
+  program: PolicyProgram,
+  source: ChainSource,
+  targets: readonly Hook[],
+  mode: ChainMode,
+): CompiledChain {
+  const uses = compiled([...selectorsOf(source.selector), ...source.actors]);
   for (const { set, file, policy } of uses)
     if (set) program.checkFunction(program.findRun(file, policy.kind, policy.name, "member"));
   const runs = uses.map(({ file, policy }) => program.findRun(file, policy.kind, policy.name));

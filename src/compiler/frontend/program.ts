@@ -53,6 +53,8 @@ export class PolicyProgram {
   readonly #roots: readonly string[];
   readonly #texts = new Map<string, string | undefined>([[preludeName, prelude]]);
   readonly #errors = new Map<ts.SourceFile, readonly ts.Diagnostic[]>();
+  /** Functions found before: a compilation asks for each many times. */
+  readonly #runs = new Map<string, RunFunction>();
 
   /** `files` are the paths of the files that define the chain's policies. */
   constructor(files: readonly string[], reader: SourceReader, previous?: PolicyProgram) {
@@ -129,6 +131,13 @@ export class PolicyProgram {
 
   /** Finds `selector({ name: "…", run … })`, or actor, or socketActor, as `kind` asks for; `name` may be another function. */
   findRun(path: string, kind: Policy["kind"], policy: string, name = "run"): RunFunction {
+    const key = [path, kind, policy, name].join("\0");
+    const run = this.#runs.get(key) ?? this.#searchRun(path, kind, policy, name);
+    this.#runs.set(key, run);
+    return run;
+  }
+
+  #searchRun(path: string, kind: Policy["kind"], policy: string, name: string): RunFunction {
     const file = this.#program.getSourceFile(path);
     if (!file) throw new CompileError([diagnose("noPolicy", { file: path, line: 1, column: 1, text: "" }, policy)]);
     let found: RunFunction | undefined;
