@@ -23,15 +23,20 @@ export interface Side {
 const firstKey = new Uint8Array(4);
 
 export function loadChain(chain: BenchChain, hook: BenchHook, mode: ChainMode = "fused"): Side {
-  const compiled = policyChain(chain, hook).with({ mode }).compile();
-  return side(loadCollection(compiled), hook, countersMap, parametersMap);
+  const { compiled, parameters } = policyChain(chain, hook).with({ mode }).plan();
+  const collection = loadCollection(compiled);
+  if (parameters) collection.maps[parametersMap].update(firstKey, parameters);
+  return side(collection, hook, countersMap);
 }
 
 export function loadBaseline(chain: BenchChain, hook: BenchHook): Side {
   const program = compileBaseline(chain.baseline, hook);
   const collection = loadCollection({ programs: { chain: program } });
   if (chain.set) collection.maps["members"].updateMany(contentsOf(chain, hook));
-  return side(collection, "chain", "counters", ".bss");
+  const map = collection.maps[".bss"];
+  const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
+  map.update(firstKey, new Uint8Array(words.buffer));
+  return side(collection, "chain", "counters");
 }
 
 /** The members of a chain's set as they lie in its map. */
@@ -46,12 +51,7 @@ export function loadEmpty(hook: BenchHook): KernelProgram {
   return loadProgram({ name: "empty", type: programType, attachType, license: "GPL", instructions, maps: {} }, {});
 }
 
-function side(collection: Collection, program: string, counters: string, parameters: string): Side {
-  const map: KernelMap | undefined = collection.maps[parameters];
-  if (map) {
-    const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
-    map.update(firstKey, new Uint8Array(words.buffer));
-  }
+function side(collection: Collection, program: string, counters: string): Side {
   return {
     program: collection.programs[program],
     counters: collection.maps[counters],
