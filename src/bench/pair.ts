@@ -33,9 +33,12 @@ export function loadBaseline(chain: BenchChain, hook: BenchHook): Side {
   const program = compileBaseline(chain.baseline, hook);
   const collection = loadCollection({ programs: { chain: program } });
   if (chain.set) collection.maps["members"].updateMany(contentsOf(chain, hook));
-  const map = collection.maps[".bss"];
-  const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
-  map.update(firstKey, new Uint8Array(words.buffer));
+  // Parameters; one whose parameters are those of members has none.
+  const map: KernelMap | undefined = collection.maps[".bss"];
+  if (map) {
+    const words = new BigUint64Array(map.valueSize / 8).map((_, i) => BigInt(baselineParameters[i] ?? 0));
+    map.update(firstKey, new Uint8Array(words.buffer));
+  }
   return side(collection, "chain", "counters");
 }
 
