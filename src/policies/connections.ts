@@ -60,8 +60,8 @@ type Learning = StateViews<typeof learning>;
 
 /** Values of `stage`. It is 0 of subflows that are older than the chain. */
 const GREETED = 1;
-const OPEN = 2;
-const OVER = 3;
+export const OPEN = 2;
+export const OVER = 3;
 
 /** Lengths of MP_CAPABLE with both keys, and of the MP_JOIN that ends a handshake. */
 const TWO_KEYS = 20;

@@ -71,7 +71,9 @@ function ask(packet: Packet, flow: Asked, backup: boolean): boolean {
 
 /**
  * Makes subflows backups, or regular ones again, by MP_PRIO: once per change and subflow, and again, ever more rarely, only
- * while who was asked still sends data on a backup. `towards` says who is asked: this host, its peer, or both.
+ * while who was asked still sends data on a backup. `towards` says who is asked: this host, its peer, or both. The
+ * request goes along with a packet of the subflow itself: on one that is idle, as backups are, it waits for the next one,
+ * and where the chain sees only one direction, as on XDP, only one side can be asked.
  */
 export const setBackup = actor({
   name: "set_backup",

@@ -125,6 +125,13 @@ describe("packet.duplicate()", () => {
     expect(copy.tcp).toMatchObject({ sequence: 0x0102_0304, acknowledgment: 0xf1f2_f3f4 });
   });
 
+  it("has the number behind the payload where the packet with it goes first, as it leaves", () => {
+    const before = makeFrame({ options: [...usual, dataAck], payload: 1448 });
+    const { packet, clones } = vmOf("duplicate_priority", "tcx_egress").run(before, "tcx_egress", { ifindex: 9 });
+    expect(clones).toEqual([{ ifindex: 9, flags: 0n, packet: before }]);
+    expect(sound(packet).tcp).toMatchObject({ sequence: 0x0102_0304 + 1448, acknowledgment: 0xf1f2_f3f4 });
+  });
+
   it("leaves a packet with payload and a mark alone: it would lose the mark", () => {
     const before = makeFrame({ payload: 5 });
     const vm = vmOf("duplicate_priority");

@@ -322,7 +322,15 @@ export class Segment {
     copy(2, 0, sourcePort);
     copy(2, 2, destinationPort);
     const [sequence, acknowledgment] = answers ? [8, 4] : [4, 8];
-    copy(4, 4, sequence);
+    const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
+    if (answers || hooks[this.#packet.hook].direction === "ingress") {
+      copy(4, 4, sequence);
+    } else {
+      // What leaves goes first, and its receiver takes no older numbers than those it had.
+      const payload = builder.binary("sub", segment, this.#before);
+      const first = builder.swap(32, builder.load(4, this.#memory, before + sequence));
+      builder.store(4, header, 4, builder.swap(32, builder.binary("add", first, payload)));
+    }
     copy(4, 8, acknowledgment);
     builder.store(1, header, 12, builder.binary("shl", length, builder.const(2)));
     builder.store(1, header, 13, builder.const(ackFlag));
@@ -333,7 +341,6 @@ export class Segment {
       copy(2, 14, 14);
     }
     builder.store(4, header, 16, builder.const(0));
-    const segment = builder.binary("sub", this.#total, builder.read(this.#packet.ipLength));
     const partial = this.#edit.isPartial(this.#checksumAt(), this.#at(injectionBuffer.length));
     const checksum: Variable = { name: "checksum", type: int32 };
     const [left, whole, ready] = builder.blocks(3);
