@@ -92,3 +92,24 @@ describe("genuineness()", () => {
     expect(judged(announcement("10.1.2.3"), { version: 0 })).toBe(unknown);
   });
 });
+
+describe("forged", () => {
+  const blocking = chain({ select: { not: "forged" }, actors: ["blk_subflow"] });
+
+  it.each<[string, number | undefined]>([
+    ["10.1.2.3", undefined],
+    ["10.1.2.3", 7001],
+    ["2001:db8::42:1", undefined],
+    ["2001:db8::42:1", 7001],
+  ])("lets blk_subflow keep %s, port %s, only if its sender signed it", (address, port) => {
+    const talk = new Conversation(1, "server");
+    const vm = blocking.vm("tcx_ingress", "tcx_egress");
+    for (const [frame, hook] of talk.connect(5001)) vm.run(frame, hook);
+    const arriving = (option: TcpOption): Uint8Array => talk.fromClient(5001, { flags: 0x10, options: [option] })[0];
+    const forgery = arriving(announcement(address, port, address.replace(/.$/, "9")));
+    expect(vm.run(forgery, "tcx_ingress")).toEqual({ verdict: "pass", packet: forgery });
+    expect(vm.state()["0.keptOptions"]).toEqual([]);
+    expect(vm.run(arriving(announcement(address, port)), "tcx_ingress").verdict).toBe("drop");
+    expect(vm.state()["0.keptOptions"]).toHaveLength(1);
+  });
+});

@@ -6,6 +6,7 @@ export { clampMss } from "./clamp_mss.ts";
 export { congTemplate } from "./cong_template.ts";
 export { drop } from "./drop.ts";
 export { dst } from "./dst.ts";
+export { forged } from "./forged.ts";
 export { getConnect } from "./get_connect.ts";
 export { getSubflow } from "./get_subflow.ts";
 export { ipPair } from "./ip_pair.ts";

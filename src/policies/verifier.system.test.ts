@@ -13,6 +13,7 @@ const chains: Readonly<Record<string, ChainOptions>> = {
   "packet_type, which walks the options": selectorChains["join_syn"],
   "sequence of data, which reads DSS options in all their lengths":
     selectorChains["sequence of data, all in the lower half"],
+  "blk_subflow but for forged announcements": { select: { not: "forged" }, actors: ["blk_subflow"] },
   "mptcp_conn, which hashes keys": selectorChains["mptcp_conn, with what it tells of connections"],
   "packet_type, negated": { select: { not: ["packet_type", { type: "data_fin" }] }, actors: ["record"] },
 };

@@ -98,7 +98,9 @@ class Fusion {
     const memory = new PacketVariables(lowering, this.#input.layout.state);
     lowering.packetMemory = memory;
     const { selector, actors } = this.#input;
-    if (subject.kind === "packet") this.#members.observe(selectorsOf(selector), actors, subject.packet);
+    if (subject.kind === "packet" && this.#members.observe(selectorsOf(selector), actors, subject.packet))
+      // Handshakes are looked at longer than other packets.
+      refreshPacket(lowering, subject.packet, exit);
     this.#select(this.#input.selector, subject, matched, exit);
     if (lowering.enter(matched)) {
       let previous: PolicyUse | undefined;

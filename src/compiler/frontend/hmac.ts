@@ -7,8 +7,8 @@ import type { Lowering } from "./lowering.ts";
 const innerPad = 0x3636_3636;
 const outerPad = 0x5c5c_5c5c;
 const blockBits = 512;
-/** The state that a block starts with, and the inner hash: each 8 words. */
-const digests = { chain: 0, inner: 32, size: 64 } as const;
+/** Of a hash, in bytes. */
+const digestSize = 4 * sha256Words;
 
 /**
  * The last 64 bits of the HMAC.
@@ -24,7 +24,9 @@ export function lowerHmac(
 ): Value {
   const { builder } = lowering;
   const hashing = new Hashing(lowering);
-  const memory = builder.stack(digests.size);
+  const innerHash = builder.stack(digestSize);
+  // The state that a block starts with: stack is scarce, and no key of a map is made meanwhile.
+  const chain = lowering.scratch.flowKey;
   const state = hashing.start256();
   const pad: Variable = { name: "pad", type: int32 };
   builder.write(pad, builder.const(innerPad));
@@ -49,21 +51,21 @@ export function lowerHmac(
     builder.write(pad, builder.const(outerPad));
     builder.jump(ready);
     lowering.enter(outer);
-    const digest = state.map((_, i) => builder.loadFresh(4, memory, digests.inner + 4 * i));
+    const digest = state.map((_, i) => builder.loadFresh(4, innerHash, 4 * i));
     hashing.write([...digest, 0x8000_0000, ...Array<number>(6).fill(0), blockBits + 32 * sha256Words]);
     builder.jump(ready);
 
     lowering.enter(ready);
-    state.forEach((word, i) => builder.store(4, memory, digests.chain + 4 * i, builder.read(word)));
+    state.forEach((word, i) => builder.store(4, chain, 4 * i, builder.read(word)));
     hashing.rounds256(state);
     state.forEach((word, i) => {
-      const before = builder.loadFresh(4, memory, digests.chain + 4 * i);
+      const before = builder.loadFresh(4, chain, 4 * i);
       builder.write(word, hashing.add(before, builder.read(word)));
     });
     const [keep, next] = builder.blocks(2);
     builder.branch("eq", which, builder.const(1, 64), keep, next);
     lowering.enter(keep);
-    state.forEach((word, i) => builder.store(4, memory, digests.inner + 4 * i, builder.read(word)));
+    state.forEach((word, i) => builder.store(4, innerHash, 4 * i, builder.read(word)));
     builder.jump(next);
     lowering.enter(next);
   });

@@ -85,7 +85,7 @@ export class Members {
     const keySize = Math.max(flowKeySize, ...this.#layout.sets.map((set) => set.keySize));
     const recordSize = Math.max(8, ...this.#layout.state.map(({ size, kind }) => (kind === "perPacket" ? 0 : size)));
     // Both are filled anew for each use; memory that no program of the chain uses costs nothing.
-    const shares = recordSize > hashMemory / 2;
+    const shares = recordSize > hashMemory / 4;
     const record = builder.stack(shares ? Math.max(recordSize, hashMemory) : recordSize);
     const hash = shares ? record : builder.stack(hashMemory);
     this.#lowering.scratch = { flowKey: builder.stack(keySize), record, zeroKey: key, hash };
@@ -202,7 +202,7 @@ export class Members {
   }
 
   /** What policies want to see of every packet: each function once for the memory that it fills. */
-  observe(selectors: readonly PolicyUse[], actors: readonly PolicyUse[], packet: ParsedPacket): void {
+  observe(selectors: readonly PolicyUse[], actors: readonly PolicyUse[], packet: ParsedPacket): boolean {
     const lowering = this.#lowering;
     const done = new Set<string>();
     const observe = (kind: Policy["kind"]) => (use: PolicyUse, index: number) => {
@@ -224,6 +224,7 @@ export class Members {
     };
     selectors.forEach(observe("selector"));
     actors.forEach(observe("actor"));
+    return done.size > 0;
   }
 
   #emitAs(kind: Policy["kind"], index: number): void {

@@ -107,6 +107,7 @@ export const selectorChains: Readonly<Record<string, ChainOptions>> = {
       ...Object.fromEntries(typeChoices.map((type): [string, Selection] => [type, ["packet_type", { type }]])),
     }).map(([name, select]): [string, ChainOptions] => [name, { select, actors: ["record"] }]),
   ),
+  "all but forged announcements": { select: { not: "forged" }, actors: ["record"] },
   "mptcp_conn, with what it tells of connections": {
     select: ["mptcp_conn", { token: 5 }],
     actors: ["get_connect", "get_subflow"],
