@@ -175,7 +175,7 @@ describe("set_backup", () => {
       // What is put into packets that arrive does not pass the wire.
       expect(wire).toEqual({ ingress: 0, egress: 1 });
       // Nothing may arrive any more that could ask this host, once the peer was asked.
-    expect(server("MPPrioRx")).toBe(1);
+      expect(server("MPPrioRx")).toBe(1);
       expect(client("MPPrioRx")).toBeLessThanOrEqual(1);
       expect(transfer.info().subflows).toHaveLength(2);
       await finish(transfer);

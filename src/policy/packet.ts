@@ -86,7 +86,8 @@ export interface Packet {
   mirror(ifindex: u32): void;
   /**
    * Puts an option into the packet at the end of the chain. False where that cannot be: no room among the 40 bytes
-   * of options, a segment that would outgrow the interface or is still to be cut up (GSO), or another request before it.
+   * of options, a segment that would outgrow the interface or is still to be cut up (GSO), one that an actor before this
+   * one dropped, or another request before it.
    */
   insert(option: OptionBytes): boolean;
   /**

@@ -85,6 +85,13 @@ describe("packet.insert()", () => {
     expect(vm.counters().acted[0]).toBeGreaterThan(0);
   });
 
+  it("puts nothing into what an actor before it dropped, and says so", () => {
+    const vm = chain({ source: segmentMakers, actors: ["drop", "insert_priority"] }).vm("tcx_ingress");
+    const before = makeFrame({ options: usual });
+    expect(vm.run(before)).toEqual({ verdict: "drop", packet: before });
+    expect(vm.counters().cannot).toEqual([{}, { no_room: 1 }]);
+  });
+
   it("takes numbers at the width of their types", () => {
     const { packet } = vmOf("insert_wide").run(makeFrame());
     expect(sound(packet).tcp!.options).toEqual([
