@@ -208,7 +208,7 @@ describe("writeObject()", () => {
     const phone = new SelectorChain()
       .select("subflow", { local: "10.0.0.1", remote: "10.0.0.2", localPort: 5001, remotePort: 80 })
       .or("subflow", { local: "fd00::1", remote: "fd00::2", localPort: 5001, remotePort: 80 });
-    const chain = new PolicyChain(phone, new ActorChain().add("rate_limit", { rate: "1mbit" }));
+    const chain = new PolicyChain(phone, new ActorChain().add("pace", { rate: "1mbit" }));
     const directory = loadWithBpftool(writeObject(chain.plan()));
     expect(readdirSync(directory).sort()).toEqual(["iter_tcp", "iter_tcp_release", "maps", "sock_ops"]);
     // The kernel holds the same instructions, after its own rewriting, as when emptcp resolves the fields.

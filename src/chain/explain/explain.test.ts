@@ -76,8 +76,8 @@ describe("explain()", () => {
       ["record", [], undefined],
       ["drop", [], "drop"],
       ["blk_subflow", ["option ADD_ADDR"], undefined],
-      // What has payload goes on as the copy beside it.
-      ["echo", ["option MP_PRIO", "payload"], undefined],
+      // Nothing goes along with a packet that is dropped.
+      ["echo", [], undefined],
     ]);
   });
 
