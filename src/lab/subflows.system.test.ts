@@ -159,7 +159,7 @@ describe("blk_subflow and add_subflow", () => {
 
 describe("set_backup", () => {
   test.each([single, whole])(
-    "IPv$family, large frames $largeFrames, $direction: asks each side once, and the path falls idle",
+    "IPv$family, large frames $largeFrames, $direction: asks each side at most once, and the path falls idle",
     async (way) => {
       await makeLab(way);
       const transfer = await startTransfer(lab!, way);
@@ -172,11 +172,13 @@ describe("set_backup", () => {
       expect(await mbit("lte", towards(way))).toBeLessThan(0.5);
       expect(await mbit("wifi", towards(way))).toBeGreaterThan(25);
       await sleep(1000);
-      // What is put into packets that arrive does not pass the wire.
-      expect(wire).toEqual({ ingress: 0, egress: 1 });
-      // Nothing may arrive any more that could ask this host, once the peer was asked.
-      expect(server("MPPrioRx")).toBe(1);
+      // What is put into packets that arrive does not pass the wire. Once one side was asked, there may be no packet left
+      // that could ask the other.
+      expect(wire.ingress).toBe(0);
+      expect(wire.egress).toBeLessThanOrEqual(1);
+      expect(server("MPPrioRx")).toBe(wire.egress);
       expect(client("MPPrioRx")).toBeLessThanOrEqual(1);
+      expect(client("MPPrioRx") + server("MPPrioRx")).toBeGreaterThan(0);
       expect(transfer.info().subflows).toHaveLength(2);
       await finish(transfer);
     },
