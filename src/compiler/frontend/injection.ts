@@ -64,8 +64,8 @@ export class Injection {
       lowering.enter(next);
     };
     proceedIf("eq", builder.read(this.request), builder.const(0));
-    // Nothing travels with a packet that an actor before this one dropped.
-    proceedIf("eq", builder.read(packet.verdict), builder.const(hooks[packet.hook].proceed));
+    // Nothing travels with a packet that an actor before this one dropped; an answer goes back instead of it.
+    if (kind !== "answer") proceedIf("eq", builder.read(packet.verdict), builder.const(hooks[packet.hook].proceed));
     // A larger packet, whose IP header says no length, is always a merged one.
     proceedIf("ule", builder.read(packet.totalLength), builder.const(0xffff));
     const payload = payloadLength(lowering, packet);
