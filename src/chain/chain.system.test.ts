@@ -1,18 +1,14 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import * as asm from "../bpf/asm.ts";
 import { runnableModule } from "../lab/runnable.ts";
 import {
   attachXdp,
-  connectMptcp,
   createNetns,
   deleteNetns,
   ensureBpffs,
-  listenMptcp,
   loadProgram,
   NoSuchInterfaceError,
   queryTcx,
@@ -30,6 +26,7 @@ import {
   SelectorChain,
   type ChainOptions,
 } from "./index.ts";
+import { converse } from "./testing/converse.ts";
 
 const netns = `emptcp-chain-${process.pid}`;
 const prefix = `test-${process.pid}-`;
@@ -63,18 +60,6 @@ function pinned(): string[] {
     const path = `${ensureBpffs()}/emptcp/${folder}`;
     return existsSync(path) ? readdirSync(path).filter((name) => name.includes(prefix)) : [];
   });
-}
-
-/** Sends `bytes` over a connection inside the namespace. */
-async function converse(bytes: number): Promise<void> {
-  const listener = await listenMptcp({ address: "127.0.0.1", port: 0, netns });
-  try {
-    listener.on("connection", (socket) => socket.end(Buffer.alloc(bytes, "x")));
-    const client = await connectMptcp({ address: "127.0.0.1", port: (listener.address() as AddressInfo).port, netns });
-    expect(await text(client)).toHaveLength(bytes);
-  } finally {
-    listener.close();
-  }
 }
 
 describe("submit()", () => {
@@ -129,7 +114,7 @@ describe("submit()", () => {
 
   test("runs two chains on one interface side by side", async () => {
     const [first, second] = ["first", "second"].map((title) => makeChain(title).submit());
-    await converse(1000);
+    await converse(netns, 1000);
     expect(first.counters().seen).toBeGreaterThan(0);
     expect(second.counters().seen).toBe(first.counters().seen);
   });
@@ -137,7 +122,7 @@ describe("submit()", () => {
   test("takes policies from the file that defines them", async () => {
     const ignore = actor({ name: "ignore", run() {} });
     const running = makeChain("own", {}, new ActorChain().add(ignore)).submit();
-    await converse(1000);
+    await converse(netns, 1000);
     expect(running.counters().matched).toBeGreaterThan(0);
   });
 });
@@ -160,7 +145,7 @@ describe("a chain whose process died", () => {
 describe("RunningChain", () => {
   test("counts what it was shown, and keeps flows as both ends see them", async () => {
     const running = makeChain("counts").submit();
-    await converse(50_000);
+    await converse(netns, 50_000);
     const { seen, matched, actors } = openChain(running.name).counters();
     expect(matched).toBe(seen);
     expect(actors.map(({ name, seen: shown }) => [name, shown])).toEqual([

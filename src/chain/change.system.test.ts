@@ -1,15 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, unlinkSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
-  connectMptcp,
   createMap,
   createNetns,
   deleteNetns,
   ensureBpffs,
-  listenMptcp,
   openLink,
   openMap,
   queryTcx,
@@ -26,6 +22,7 @@ import {
   type RunningChain,
 } from "./index.ts";
 import { tally, unable } from "./testing/own-policies.ts";
+import { converse } from "./testing/converse.ts";
 
 const netns = `emptcp-change-${process.pid}`;
 const prefix = `change-${process.pid}-`;
@@ -65,23 +62,11 @@ function halfMade(): string[] {
   return existsSync(path) ? readdirSync(path).filter((name) => name.includes(prefix)) : [];
 }
 
-/** Sends `bytes` over a connection inside the namespace. */
-async function converse(bytes: number): Promise<void> {
-  const listener = await listenMptcp({ address: "127.0.0.1", port: 0, netns });
-  try {
-    listener.on("connection", (socket) => socket.end(Buffer.alloc(bytes, "x")));
-    const client = await connectMptcp({ address: "127.0.0.1", port: (listener.address() as AddressInfo).port, netns });
-    expect(await text(client)).toHaveLength(bytes);
-  } finally {
-    listener.close();
-  }
-}
-
 describe("RunningChain.edit()", () => {
   test("keeps links, counters, state and parameters of what stays", async () => {
     const running = makeChain("stays").submit();
     const links = linksOn("lo");
-    await converse(10_000);
+    await converse(netns, 10_000);
     running.set("rate_limit", { rate: "5mbit" });
     const before = running.counters();
     const { packets } = running.shared("tally", "all");
@@ -98,7 +83,7 @@ describe("RunningChain.edit()", () => {
     expect(linksOn("lo")).toEqual(links);
     expect(halfMade()).toEqual([]);
 
-    await converse(10_000);
+    await converse(netns, 10_000);
     const { actors: rows, seen } = running.counters();
     expect(rows[0].seen).toBe(seen - before.seen);
     expect(rows[0].cannot).toEqual({ never_can: rows[0].seen });
@@ -108,19 +93,19 @@ describe("RunningChain.edit()", () => {
   test("leaves disabled actors and selectors out until they are enabled", async () => {
     const selectors = new SelectorChain().select("dst", { prefix: "192.0.2.1" });
     const running = makeChain("off", actors(), {}, selectors).submit();
-    await converse(1000);
+    await converse(netns, 1000);
     expect(running.shared("tally", "all")).toEqual({ packets: 0 });
     await running.edit(({ selectors: chain }) => chain.disable(1));
-    await converse(1000);
+    await converse(netns, 1000);
     expect(running.shared("tally", "all")["packets"]).toBeGreaterThan(0);
     await running.edit(({ actors: chain }) => chain.disable("tally"));
     const { packets } = running.shared("tally", "all");
     const { acted } = running.counters().actors[1];
-    await converse(1000);
+    await converse(netns, 1000);
     expect(running.shared("tally", "all")).toEqual({ packets });
     expect(running.counters().actors[1].acted).toBe(acted);
     await running.edit(({ actors: chain }) => chain.enable("tally"));
-    await converse(1000);
+    await converse(netns, 1000);
     expect(running.shared("tally", "all")["packets"]).toBeGreaterThan(packets);
   });
 

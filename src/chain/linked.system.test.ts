@@ -1,25 +1,15 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmdirSync, unlinkSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { countersMap, stepGraph, stepsMap, writeRoot, writeSteps } from "../compiler/index.ts";
 import { makeFrame } from "../compiler/testing/packets.ts";
 import { chain, readCounters } from "../compiler/testing/policy-harness.ts";
 import { runnableModule } from "../lab/runnable.ts";
-import {
-  connectMptcp,
-  createNetns,
-  deleteNetns,
-  ensureBpffs,
-  listenMptcp,
-  loadCollection,
-  openMap,
-  withNetns,
-} from "../linux/index.ts";
+import { createNetns, deleteNetns, ensureBpffs, loadCollection, openMap, withNetns } from "../linux/index.ts";
 import { ActorChain, listChains, PolicyChain, SelectorChain } from "./index.ts";
 import { tally } from "./testing/own-policies.ts";
+import { converse } from "./testing/converse.ts";
 
 const netns = `emptcp-linked-${process.pid}`;
 const prefix = `linked-${process.pid}-`;
@@ -34,18 +24,6 @@ afterEach(() => {
 });
 afterAll(() => deleteNetns(netns));
 
-/** Sends `bytes` over a connection inside the namespace. */
-async function converse(bytes: number): Promise<void> {
-  const listener = await listenMptcp({ address: "127.0.0.1", port: 0, netns });
-  try {
-    listener.on("connection", (socket) => socket.end(Buffer.alloc(bytes, "x")));
-    const client = await connectMptcp({ address: "127.0.0.1", port: (listener.address() as AddressInfo).port, netns });
-    expect(await text(client)).toHaveLength(bytes);
-  } finally {
-    listener.close();
-  }
-}
-
 describe("a linked chain", () => {
   test("acts on live traffic, and is edited while it does", async () => {
     const actors = new ActorChain().add(tally, { step: 1 }).add("record").add(tally, { step: 1 });
@@ -59,7 +37,7 @@ describe("a linked chain", () => {
     };
     const programs = arrayId();
     const recorded = (): number => running.counters().actors[1].acted;
-    const traffic = converse(20_000_000);
+    const traffic = converse(netns, 20_000_000);
     for (let i = 0; i < 20; i++) {
       await running.edit((edited) => edited.actors.disable("record"));
       await running.edit((edited) => edited.actors.enable("record"));
@@ -72,10 +50,10 @@ describe("a linked chain", () => {
     expect(first.acted).toBeGreaterThan(300);
     const before = recorded();
     await running.edit((edited) => edited.actors.disable("record"));
-    await converse(100_000);
+    await converse(netns, 100_000);
     expect(recorded()).toBe(before);
     await running.edit((edited) => edited.actors.enable("record"));
-    await converse(100_000);
+    await converse(netns, 100_000);
     expect(recorded()).toBeGreaterThan(before);
     expect(last.acted).toBe(first.acted);
   });

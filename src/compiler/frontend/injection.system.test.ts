@@ -28,7 +28,7 @@ describe("segments that a chain makes", () => {
   });
 
   // A copy that the kernel sends in a test run would leave by the loopback interface of whoever runs it: in the lab only.
-  const actors = ["insert_priority", "insert_wide", "answer_priority", "elsewhere", "repaint"];
+  const actors = ["insert_priority", "insert_wide", "insert_saved", "answer_priority", "elsewhere", "repaint"];
   const cases = actors.flatMap((actor) =>
     hooksOf(actor).flatMap((hook) =>
       Object.entries(frames).map(([name, parts]) => [actor, hook, name, parts] as const),

@@ -92,6 +92,13 @@ describe("packet.insert()", () => {
     expect(vm.counters().cannot).toEqual([{}, { no_room: 1 }]);
   });
 
+  it("puts a saved option in again, from a field that has room for more than a header", () => {
+    const { packet } = vmOf("insert_saved").run(makeFrame({ options: [...usual, dataAck], payload: 3 }));
+    const { tcp } = sound(packet);
+    expect(tcp!.options.slice(1)).toEqual([...usual, tcp!.options[0]]);
+    expect(tcp!.options[0].kind).toBe("dss");
+  });
+
   it("takes numbers at the width of their types", () => {
     const { packet } = vmOf("insert_wide").run(makeFrame());
     expect(sound(packet).tcp!.options).toEqual([

@@ -14,7 +14,7 @@ import { hooks } from "./hooks.ts";
 import type { Lowering } from "./lowering.ts";
 import { maximumHeader, maximumOption, Segment, timestamps, type InjectionKind } from "./segment.ts";
 export type { InjectionKind } from "./segment.ts";
-import { writeOption } from "./saved-option.ts";
+import { copyBytes, writeOption } from "./saved-option.ts";
 import { ownMark, skbField } from "./skb.ts";
 import type { Bytes, LanguageValue } from "./values.ts";
 import { payloadLength, type ParsedPacket } from "./views/packet.ts";
@@ -160,10 +160,11 @@ export class Injection {
     const [long, inRecord] = [builder.block(), builder.block()];
     builder.branch("uge", length, builder.const(2), long, exit);
     lowering.enter(long);
-    builder.branch("ule", length, builder.const(bytes.capacity), inRecord, exit);
+    // A field may have room for more than a header has.
+    const most = Math.min(bytes.capacity, maximumOption);
+    builder.branch("ule", length, builder.const(most), inRecord, exit);
     lowering.enter(inRecord);
-    for (let at = 0; at < bytes.capacity; at += 8)
-      builder.store(8, memory, injectionBuffer.option + at, builder.load(8, bytes.at, at));
+    copyBytes(lowering, bytes.at, memory, injectionBuffer.option, most);
     return builder.binary("and", builder.binary("add", length, builder.const(3)), builder.const(0x3c));
   }
 
@@ -203,7 +204,7 @@ export function passOwn(lowering: Lowering, context: Value, exit: Block): void {
 }
 
 /** The buffer of this CPU; goes on in `missing` where there is none, which cannot be but the verifier asks. */
-export function lookUpBuffer(lowering: Lowering, missing: Block): Value {
+function lookUpBuffer(lowering: Lowering, missing: Block): Value {
   const { builder } = lowering;
   const key = lowering.scratch.flowKey;
   builder.store(4, key, 0, builder.const(0));

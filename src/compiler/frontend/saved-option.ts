@@ -36,7 +36,6 @@ function write(
   value: LanguageValue | undefined,
   node: ts.CallExpression,
 ): LanguageValue {
-  const { builder } = lowering;
   if (value?.kind !== "bytes") return lowering.fail("notOption", node, value ? describeValue(value) : "nothing");
   const { bytes } = value;
   if (bytes.kind === "list") {
@@ -44,12 +43,18 @@ function write(
     writeOption(lowering, at, 0, bytes.items, Math.min(capacity, maximumOption), node);
   } else {
     if (bytes.capacity !== capacity) return lowering.fail("notOption", node, "a field of another length");
-    const words = capacity - (capacity % 8);
-    for (let byte = 0; byte < words; byte += 8) builder.store(8, at, byte, builder.load(8, bytes.at, byte));
-    for (let byte = words; byte < capacity; byte++) builder.store(1, at, byte, builder.load(1, bytes.at, byte));
+    copyBytes(lowering, bytes.at, at, 0, capacity);
   }
   lowering.effects?.acted();
   return { kind: "undefined" };
+}
+
+/** Copies `length` bytes from one memory to another, behind `offset` bytes there. */
+export function copyBytes({ builder }: Lowering, from: Value, to: Value, offset: number, length: number): void {
+  const words = length - (length % 8);
+  const copy = (size: 1 | 8, at: number): void => builder.store(size, to, offset + at, builder.load(size, from, at));
+  for (let at = 0; at < words; at += 8) copy(8, at);
+  for (let at = words; at < length; at++) copy(1, at);
 }
 
 export function fillWithNops({ builder }: Lowering, at: Value, length: number): void {

@@ -9,7 +9,8 @@ export const ${method}_priority = actor({
   },
 });`;
 
-export const segmentMakers = policySource(`import { actor, cannot, kind, subtype, u8, u16, u32 } from "emptcp/policy";
+export const segmentMakers =
+  policySource(`import { actor, bytes, cannot, kind, shared, subtype, u8, u16, u32, type TcpOption } from "emptcp/policy";
 ${making("insert")}
 ${making("duplicate")}
 ${making("answer", ", 500")}
@@ -17,6 +18,17 @@ export const insert_wide = actor({
   name: "insert_wide",
   run(packet) {
     packet.insert([253, 9, u16(0x1234), u32(0x01020304), 5]);
+  },
+});
+function isMptcp(option: TcpOption): boolean { return option.kind === kind.mptcp; }
+export const insert_saved = actor({
+  name: "insert_saved",
+  state: { kept: shared({ option: bytes(64) }) },
+  run(packet, _params, { kept }) {
+    const option = packet.tcp.options.find(isMptcp);
+    if (option === undefined) return;
+    option.save(kept.option);
+    if (!packet.insert(kept.option)) return cannot("no_room");
   },
 });
 export const elsewhere = actor({ name: "elsewhere", run(packet) { packet.redirect(12); } });
