@@ -14,9 +14,10 @@ const source = join(root, "src");
 const ranks = {
   bench: 9,
   cli: 8,
-  lab: 7,
+  lab: 7.5,
+  instack: 7,
   // src/index.ts, the package's entry point.
-  ".": 6.5,
+  ".": 7.2,
   chain: 6,
   policies: 5,
   linux: 4,

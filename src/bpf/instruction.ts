@@ -20,7 +20,19 @@ export type Reference =
   /** Wide load: the address of byte `offset` of entry 0 of an array map. */
   | { readonly kind: "mapValue"; readonly map: string; readonly offset: number }
   /** Load or store: the instruction's offset is that of a field of a kernel structure, looked up in the kernel's BTF. */
-  | { readonly kind: "field"; readonly struct: string; readonly field: string };
+  | {
+      readonly kind: "field";
+      readonly struct: string;
+      readonly field: string;
+      /** Bytes that the field must have. */
+      readonly size?: number;
+    }
+  /** Add of an immediate: the immediate, plus or (`negative`) minus, is the offset of a field. */
+  | { readonly kind: "fieldOffset"; readonly struct: string; readonly field: string; readonly negative?: boolean }
+  /** Move of an immediate: the number of a structure in the kernel's BTF. */
+  | { readonly kind: "type"; readonly struct: string }
+  /** Call: a function of the kernel (kfunc) by its name. */
+  | { readonly kind: "function"; readonly name: string };
 
 /** One instruction. A wide load (LD_IMM64) is one `Instruction` too, but fills two slots; jump offsets count slots. */
 export interface Instruction {

@@ -15,6 +15,9 @@ export const MapType = {
   lruPerCpuHash: 10,
   /** Keys are prefixes: u32 bits that count, and the bits; a look-up finds the longest that fits. */
   lpmTrie: 11,
+  /** Records of sockets, by their file descriptor from outside; they go with the socket. Always BPF_F_NO_PREALLOC. */
+  skStorage: 24,
+  structOps: 26,
   ringBuffer: 27,
 } as const;
 export type MapTypeName = keyof typeof MapType;
@@ -24,7 +27,14 @@ export const ProgramType = { schedCls: 3, xdp: 6, sockOps: 13, tracing: 26, stru
 export type ProgramTypeName = keyof typeof ProgramType;
 
 /** Attach types, numbered as in `enum bpf_attach_type`. */
-export const AttachType = { cgroupSockOps: 3, traceIter: 28, xdp: 37, tcxIngress: 46, tcxEgress: 47 } as const;
+export const AttachType = {
+  cgroupSockOps: 3,
+  traceIter: 28,
+  structOps: 44,
+  xdp: 37,
+  tcxIngress: 46,
+  tcxEgress: 47,
+} as const;
 export type AttachTypeName = keyof typeof AttachType;
 
 export interface MapSpec {
@@ -52,8 +62,20 @@ export interface ProgramSpec {
   readonly attachType?: AttachTypeName;
   /** For tracing programs: the kernel's BTF function to attach to, e.g. `bpf_iter_tcp`. */
   readonly attachTarget?: string;
+  /** For struct_ops programs: the operation they are, e.g. `tcp_congestion_ops.ssthresh`. */
+  readonly operation?: { readonly struct: string; readonly member: string };
   readonly license: "GPL";
   readonly instructions: readonly Instruction[];
   /** The maps that the instructions refer to, by the key used in references. */
   readonly maps: Readonly<Record<string, MapSpec>>;
+}
+
+/** A structure of operations for the kernel to call, all of its programs together. */
+export interface StructOpsSpec {
+  /** E.g. `tcp_congestion_ops`. */
+  readonly struct: string;
+  /** By member of the structure, the key of a program. */
+  readonly operations: Readonly<Record<string, string>>;
+  /** The other members that are not zero: integers, and strings for arrays of characters. */
+  readonly values: Readonly<Record<string, number | string>>;
 }

@@ -3,5 +3,6 @@ export * from "./event.ts";
 export * from "./intrinsics.ts";
 export * from "./packet.ts";
 export * from "./policy.ts";
+export * from "./stack.ts";
 export * from "./state.ts";
 export * from "./types.ts";

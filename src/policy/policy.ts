@@ -2,6 +2,7 @@
  * Policies: selectors pick packets, actors act on them. A policy is defined once, by a call of `selector` or `actor` in a
  * file of its own or of a user's; what the call returns describes the policy, and says which file to compile.
  */
+import { definePolicy } from "./define.ts";
 import type { Packet, Socket } from "./packet.ts";
 import type { StateType, StateViews } from "./state.ts";
 import type { Address, Inputs, ParameterType, Prefix, Values } from "./types.ts";
@@ -12,8 +13,8 @@ export type State = Readonly<Record<string, StateType>>;
 /** What a policy is, without its code. */
 export interface Policy<P = Parameters> {
   readonly kind: "selector" | "actor";
-  /** `packet` policies run for every packet of an interface, `socket` policies for every subflow of this host. */
-  readonly on: "packet" | "socket";
+  /** `packet` policies run for every packet of an interface, `socket` policies for every subflow of this host, `stack` policies in it. */
+  readonly on: "packet" | "socket" | "stack";
   readonly name: string;
   readonly params: P;
   readonly state: State;
@@ -43,48 +44,11 @@ export type Selector<P = Parameters> = Policy<P> & { readonly kind: "selector" }
 export type Actor<P = Parameters> = Policy<P> & { readonly kind: "actor" };
 export type InputsOf<T> = T extends Policy<infer P> ? Inputs<P> : never;
 
-interface Common<P, S> {
-  /** [a-z][a-z0-9_]*, at most 32 characters. */
-  name: string;
-  params?: P;
-  state?: S;
-}
-
 /**
  * Learns from every TCP packet of the chain's packet hooks, before the selectors are evaluated, whatever they say. A
  * function that several policies name, of state they share, runs once per packet; it may write to state and emit events.
  */
 export type Observe<S> = (packet: Packet, state: StateViews<S>) => void;
-
-const namePattern = /^[a-z][a-z0-9_]{0,31}$/;
-
-function definePolicy(
-  kind: "selector" | "actor",
-  options: Common<unknown, unknown> & {
-    on?: string;
-    direction?: string;
-    observe?: unknown;
-    member?: unknown;
-    check?: Policy["check"];
-  },
-): Policy {
-  if (!namePattern.test(options.name))
-    throw new TypeError(
-      `Cannot define ${kind} "${options.name}": a name is made of a-z, 0-9 and _, starts with a letter and has at most 32`,
-    );
-  return {
-    kind,
-    on: (options.on as "packet" | "socket" | undefined) ?? "packet",
-    name: options.name,
-    params: (options.params as Parameters | undefined) ?? {},
-    state: (options.state as State | undefined) ?? {},
-    observes: options.observe !== undefined,
-    hasMembers: options.member !== undefined,
-    ...(options.check && { check: options.check }),
-    direction: (options.direction as "both" | undefined) ?? "ingress",
-    module: callerModule(),
-  };
-}
 
 /**
  * What tells a selector's members apart: a property for each of its parameters that is a number, an address or (as an
@@ -144,17 +108,4 @@ export function socketActor<const P extends Parameters = {}, const S extends Sta
   run(socket: Socket, params: Values<P>, state: StateViews<S>): void;
 }): Actor<P> {
   return definePolicy("actor", { ...options, on: "socket", direction: "egress" }) as unknown as Actor<P>;
-}
-
-/** The module that called `selector` or `actor`: the first frame of the stack outside this file. */
-function callerModule(): string {
-  const prepare = Reflect.get(Error, "prepareStackTrace");
-  try {
-    Error.prepareStackTrace = (_error, frames) => frames;
-    const frames = new Error("where").stack as unknown as NodeJS.CallSite[];
-    const own = frames[0]?.getFileName();
-    return frames.map((frame) => frame.getFileName()).find((file) => file && file !== own) ?? "";
-  } finally {
-    Error.prepareStackTrace = prepare;
-  }
 }
