@@ -4,7 +4,7 @@
  * from the instruction after the jump. Values that do not fit their field are a RangeError.
  */
 import { helpers, type Helper, type HelperName } from "./helpers.ts";
-import type { Instruction } from "./instruction.ts";
+import type { Instruction, Reference } from "./instruction.ts";
 import {
   AluOp,
   Atomic,
@@ -130,6 +130,12 @@ export function callFunction(offset: number): Instruction {
   return make(InstructionClass.jump64 | Control.call, 0, CallSource.function, 0, offset);
 }
 
+/** Calls a function of the kernel (kfunc) by name: arguments in r1 to r5, result in r0. */
+export function callKernel(name: string): Instruction {
+  const call = make(InstructionClass.jump64 | Control.call, 0, CallSource.kernelFunction, 0, 0);
+  return { ...call, reference: { kind: "function", name } };
+}
+
 export function exit(): Instruction {
   return make(InstructionClass.jump64 | Control.exit, 0, 0, 0, 0);
 }
@@ -154,9 +160,46 @@ export function storeImm(size: Size, base: number, offset: number, imm: number):
   return make(InstructionClass.st | Mode.mem | SizeCode[size], base, 0, offset, imm);
 }
 
-/** `dst = *(base + offset of struct.field)`; the offset is the running kernel's. */
-export function loadField(size: Size, dst: number, base: number, struct: string, field: string): Instruction {
-  return { ...load(size, dst, base, 0), reference: { kind: "field", struct, field } };
+/**
+ * `dst = *(base + offset of struct.field)`; the offset is the running kernel's. `fieldSize` are the bytes the field must
+ * have there, for those who read all of it.
+ */
+export function loadField(
+  size: Size,
+  dst: number,
+  base: number,
+  struct: string,
+  field: string,
+  fieldSize?: number,
+): Instruction {
+  return { ...load(size, dst, base, 0), reference: fieldReference(struct, field, fieldSize) };
+}
+
+/** `*(base + offset of struct.field) = src`, as `loadField`. */
+export function storeField(
+  size: Size,
+  base: number,
+  struct: string,
+  field: string,
+  src: number,
+  fieldSize?: number,
+): Instruction {
+  return { ...store(size, base, 0, src), reference: fieldReference(struct, field, fieldSize) };
+}
+
+function fieldReference(struct: string, field: string, size: number | undefined): Reference {
+  return { kind: "field", struct, field, ...(size !== undefined && { size }) };
+}
+
+/** `dst += offset of struct.field`, from a structure to its member; `negative` goes back, from the member to the structure. */
+export function addFieldOffset(dst: number, struct: string, field: string, negative?: "negative"): Instruction {
+  const reference: Reference = { kind: "fieldOffset", struct, field, ...(negative && { negative: true }) };
+  return { ...alu64.add.imm(dst, 0), reference };
+}
+
+/** `dst =` the running kernel's number of a structure. */
+export function loadType(dst: number, struct: string): Instruction {
+  return { ...alu64.mov.imm(dst, 0), reference: { kind: "type", struct } };
 }
 
 /** `dst = value`, 64 bits; negative values are taken as two's complement. Fills two slots. */

@@ -1,12 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
   alu32,
+  addFieldOffset,
   alu64,
   atomic,
   atomicCompareExchange,
   atomicExchange,
   call,
   callFunction,
+  callKernel,
   endian,
   exit,
   goto,
@@ -19,7 +21,9 @@ import {
   loadMap,
   loadMapValue,
   loadSigned,
+  loadType,
   store,
+  storeField,
   storeImm,
 } from "./asm.ts";
 import { disassemble, disassembleInstruction } from "./disassemble.ts";
@@ -45,6 +49,11 @@ describe("disassembleInstruction()", () => {
     [call("mapLookupElem"), "call map_lookup_elem#1"],
     [call(999), "call helper#999"],
     [callFunction(7), "call pc+7"],
+    [callKernel("tcp_reno_ssthresh"), "call tcp_reno_ssthresh"],
+    [addFieldOffset(1, "mptcp_sock", "conn_list"), "r1 += offsetof(mptcp_sock.conn_list)"],
+    [addFieldOffset(1, "mptcp_sock", "conn_list", "negative"), "r1 += -offsetof(mptcp_sock.conn_list)"],
+    [loadType(2, "mptcp_sock"), "r2 = type(mptcp_sock)"],
+    [storeField(4, 1, "tcp_sock", "snd_cwnd", 2), "*(u32 *)(r1 +tcp_sock.snd_cwnd) = r2"],
     [exit(), "exit"],
     [loadImm64(1, -1n), "r1 = 0xffffffffffffffff ll"],
     [loadMap(1, "flows"), "r1 = map[flows] ll"],

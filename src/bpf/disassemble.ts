@@ -63,6 +63,13 @@ function pointer(type: string, base: number, instruction: Instruction): string {
   return `*(${type} *)(r${base}${offset})`;
 }
 
+/** A number, or what the kernel puts in its place. */
+function immediate({ imm, reference }: Instruction): string {
+  if (reference?.kind === "type") return `type(${reference.struct})`;
+  if (reference?.kind !== "fieldOffset") return `${imm}`;
+  return `${reference.negative ? "-" : ""}offsetof(${reference.struct}.${reference.field})`;
+}
+
 function alu(instruction: Instruction): string {
   const { opcode, dst, src, offset, imm } = instruction;
   const wide = (opcode & 7) === InstructionClass.alu64;
@@ -73,7 +80,7 @@ function alu(instruction: Instruction): string {
     const order = wide ? "bswap" : (opcode & Source.reg) !== 0 ? "be" : "le";
     return `r${dst} = ${order}${imm} r${dst}`;
   }
-  const operand = (opcode & Source.reg) !== 0 ? `${register}${src}` : `${imm}`;
+  const operand = (opcode & Source.reg) !== 0 ? `${register}${src}` : immediate(instruction);
   if (op === AluOp.mov && offset !== 0) return `${register}${dst} = (s${offset})${register}${src}`;
   const signedPrefix = offset === 1 && (op === AluOp.div || op === AluOp.mod) ? "s" : "";
   return `${register}${dst} ${signedPrefix}${aluSymbols[op]} ${operand}`;
@@ -90,10 +97,11 @@ export function jumpDistance({ opcode, src, offset, imm }: Instruction): number 
 }
 
 function jump(instruction: Instruction, label: string | undefined): string {
-  const { opcode, dst, src, imm } = instruction;
+  const { opcode, dst, src, imm, reference } = instruction;
   const op = opcode & 0xf0;
   if (op === Control.exit) return "exit";
   if (op === Control.call && src !== CallSource.function) {
+    if (reference?.kind === "function") return `call ${reference.name}`;
     if (src === CallSource.kernelFunction) return `call kernel-function#${imm}`;
     return `call ${helperByNumber(imm)?.name ?? "helper"}#${imm}`;
   }

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import {
   alu32,
+  addFieldOffset,
   alu64,
   atomicCompareExchange,
   call,
+  callKernel,
   endian,
   exit,
   goto,
@@ -13,10 +15,13 @@ import {
   loadImm64,
   loadMap,
   loadMapValue,
+  loadType,
+  storeField,
   storeImm,
 } from "./asm.ts";
 import { DecodeError, decode } from "./decode.ts";
 import { EncodeError, encode, slotIndex, slots } from "./encode.ts";
+import type { Instruction } from "./instruction.ts";
 import { helperByNumber, helpers } from "./helpers.ts";
 import { randomProgram } from "./testing/random-program.ts";
 
@@ -50,11 +55,29 @@ describe("encode()", () => {
     expect(hex(encode([loadField(8, 1, 2, "sock", "sk_prot")], resolver))).toBe("7921180000000000");
   });
 
+  it("puts what the kernel numbers into immediates: offsets both ways, structures, functions", () => {
+    const resolver = { field: () => 24, type: () => 0x1234, function: () => 0x5678 };
+    const bytes = (instruction: Instruction) => hex(encode([instruction], resolver));
+    expect(bytes(addFieldOffset(1, "mptcp_sock", "conn_list"))).toBe("0701000018000000");
+    expect(bytes(addFieldOffset(1, "mptcp_subflow_context", "node", "negative"))).toBe("07010000e8ffffff");
+    expect(bytes(loadType(2, "mptcp_sock"))).toBe("b702000034120000");
+    expect(bytes(callKernel("bpf_rdonly_cast"))).toBe("8520000078560000");
+  });
+
+  it("asks for fields of the size that a program expects", () => {
+    const sizes: (number | undefined)[] = [];
+    const field = (_struct: string, _field: string, size?: number) => (sizes.push(size), 8);
+    encode([loadField(4, 1, 2, "tcp_sock", "snd_cwnd", 4), storeField(4, 2, "tcp_sock", "snd_cwnd", 1)], { field });
+    expect(sizes).toEqual([4, undefined]);
+  });
+
   it("refuses references that nothing resolves", () => {
     expect(() => encode([exit(), loadMap(1, "flows")])).toThrow(
       new EncodeError(1, "nothing gives a number for map flows"),
     );
     expect(() => encode([loadField(8, 1, 2, "sock", "sk_prot")])).toThrow(EncodeError);
+    expect(() => encode([callKernel("tcp_reno_ssthresh")])).toThrow("kernel function tcp_reno_ssthresh");
+    expect(() => encode([loadType(1, "mptcp_sock")])).toThrow("struct mptcp_sock");
   });
 });
 

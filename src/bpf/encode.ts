@@ -1,11 +1,17 @@
 /** Instructions to bytes, little-endian (RFC 9669, section 3). */
-import type { Instruction, Reference } from "./instruction.ts";
+import { namesMap, type Instruction, type MapReference, type Reference } from "./instruction.ts";
 import { SLOT_SIZE, WIDE_LOAD } from "./opcodes.ts";
 
-/** Gives references their numbers: maps become file descriptors, fields byte offsets. */
+/** Gives references their numbers. */
 export interface Resolver {
+  /** A file descriptor. */
   map?(name: string): number;
-  field?(struct: string, field: string): number;
+  /** A byte offset; `size`, where given, is how many bytes the field must have. */
+  field?(struct: string, field: string, size?: number): number;
+  /** The number of a structure among the kernel's types. */
+  type?(struct: string): number;
+  /** The number of a kernel function among the kernel's types. */
+  function?(name: string): number;
 }
 
 /** A reference that nothing resolves, or a resolved number that does not fit. */
@@ -48,10 +54,11 @@ export function encode(instructions: readonly Instruction[], resolver: Resolver 
   let at = 0;
   instructions.forEach((instruction, index) => {
     const { reference } = instruction;
-    let { offset } = instruction;
+    let { offset, imm } = instruction;
     let wide = instruction.wide ?? BigInt.asUintN(32, BigInt(instruction.imm));
-    if (reference?.kind === "field") offset = fieldOffset(index, reference, resolver);
-    else if (reference) wide = mapNumber(index, reference, resolver);
+    if (namesMap(reference)) wide = mapNumber(index, reference, resolver);
+    else if (reference?.kind === "field") offset = fieldOffset(index, reference, resolver);
+    else if (reference) imm = kernelNumber(index, reference, resolver);
     view.setUint8(at, instruction.opcode);
     view.setUint8(at + 1, instruction.dst | (instruction.src << 4));
     view.setInt16(at + 2, offset, true);
@@ -59,7 +66,7 @@ export function encode(instructions: readonly Instruction[], resolver: Resolver 
       view.setUint32(at + 4, Number(wide & 0xffff_ffffn), true);
       view.setUint32(at + 12, Number(wide >> 32n), true);
     } else {
-      view.setInt32(at + 4, instruction.imm, true);
+      view.setInt32(at + 4, imm, true);
     }
     at += slotsOf(instruction) * SLOT_SIZE;
   });
@@ -67,17 +74,39 @@ export function encode(instructions: readonly Instruction[], resolver: Resolver 
 }
 
 function fieldOffset(index: number, reference: Reference & { kind: "field" }, resolver: Resolver): number {
-  const offset = resolver.field?.(reference.struct, reference.field);
-  if (offset === undefined)
-    throw new EncodeError(index, `nothing gives the offset of ${reference.struct}.${reference.field}`);
+  const { struct, field, size } = reference;
+  const offset = numberOf(index, resolver.field?.(struct, field, size), `the offset of ${struct}.${field}`);
   if (offset < 0 || offset > 0x7fff)
-    throw new EncodeError(index, `offset ${offset} of ${reference.struct}.${reference.field} is too large`);
+    throw new EncodeError(index, `offset ${offset} of ${struct}.${field} is too large`);
   return offset;
 }
 
-function mapNumber(index: number, reference: Exclude<Reference, { kind: "field" }>, resolver: Resolver): bigint {
-  const descriptor = resolver.map?.(reference.map);
-  if (descriptor === undefined) throw new EncodeError(index, `nothing gives a number for map ${reference.map}`);
+/** What stands in the immediate. */
+function kernelNumber(
+  index: number,
+  reference: Exclude<Reference, MapReference | { kind: "field" }>,
+  resolver: Resolver,
+): number {
+  switch (reference.kind) {
+    case "fieldOffset": {
+      const { struct, field, negative } = reference;
+      const offset = numberOf(index, resolver.field?.(struct, field), `the offset of ${struct}.${field}`);
+      return negative ? -offset : offset;
+    }
+    case "type":
+      return numberOf(index, resolver.type?.(reference.struct), `a number for struct ${reference.struct}`);
+    case "function":
+      return numberOf(index, resolver.function?.(reference.name), `a number for kernel function ${reference.name}`);
+  }
+}
+
+function mapNumber(index: number, reference: MapReference, resolver: Resolver): bigint {
+  const descriptor = numberOf(index, resolver.map?.(reference.map), `a number for map ${reference.map}`);
   const offset = reference.kind === "mapValue" ? reference.offset : 0;
   return BigInt(descriptor) | (BigInt(offset) << 32n);
+}
+
+function numberOf(index: number, number: number | undefined, what: string): number {
+  if (number === undefined) throw new EncodeError(index, `nothing gives ${what}`);
+  return number;
 }

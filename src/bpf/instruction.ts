@@ -34,6 +34,14 @@ export type Reference =
   /** Call: a function of the kernel (kfunc) by its name. */
   | { readonly kind: "function"; readonly name: string };
 
+/** A reference to a map, whichever way. */
+export type MapReference = Extract<Reference, { readonly map: string }>;
+
+/** Whether a reference is to one of the program's maps, and not to something of the kernel's. */
+export function namesMap(reference: Reference | undefined): reference is MapReference {
+  return reference !== undefined && "map" in reference;
+}
+
 /** One instruction. A wide load (LD_IMM64) is one `Instruction` too, but fills two slots; jump offsets count slots. */
 export interface Instruction {
   readonly opcode: number;

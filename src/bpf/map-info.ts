@@ -1,4 +1,4 @@
-/** What the kernel is told about a map's key and value where it must know: that there is a spin lock in the value, and where. */
+/** What the kernel is told about a map's key and value where it must know, e.g. where in the value a spin lock is. */
 import { BtfBuilder } from "./btf/builder.ts";
 import { IntEncoding } from "./btf/format.ts";
 import type { BtfMember } from "./btf/types.ts";
@@ -42,9 +42,9 @@ export function addMapTypes(builder: BtfBuilder, spec: MapSpec): { readonly key:
   return { key, value: builder.add({ kind: "struct", name: "record", size: valueSize, members }) };
 }
 
-/** Describes a map; undefined for one that the kernel need not know more of. */
+/** Describes a map; undefined for one that the kernel need not know more of. Storage of sockets always needs it. */
 export function mapInfo(spec: MapSpec): MapInfoBlob | undefined {
-  if (spec.spinLockAt === undefined) return undefined;
+  if (spec.spinLockAt === undefined && spec.type !== "skStorage") return undefined;
   const builder = new BtfBuilder();
   const { key, value } = addMapTypes(builder, spec);
   return { btf: builder.build(), keyType: key, valueType: value };

@@ -1,5 +1,5 @@
 /** Compiles a chain: TypeScript policies in, one eBPF program spec per hook out. Pure: the same input gives the same bytes. */
-import type { Instruction, SourcePosition } from "../bpf/instruction.ts";
+import { namesMap, type Instruction, type SourcePosition } from "../bpf/instruction.ts";
 import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
 import { emit, optimise, ProgramTooLargeError, StackTooLargeError } from "./backend/index.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
@@ -225,9 +225,7 @@ function programSpec(
   maps: Readonly<Record<string, MapSpec>>,
 ): ProgramSpec {
   const { programType, attachType, attachTarget } = hooks[hook];
-  const used = new Set(
-    instructions.flatMap(({ reference }) => (reference && reference.kind !== "field" ? [reference.map] : [])),
-  );
+  const used = new Set(instructions.flatMap(({ reference }) => (namesMap(reference) ? [reference.map] : [])));
   return {
     name: name.replace(/[^A-Za-z0-9_.]/g, "_").slice(0, 15),
     type: programType,

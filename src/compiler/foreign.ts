@@ -3,6 +3,7 @@
  * chain has for them is an external symbol in the file, and becomes a reference to a map, an address in one, or a number.
  */
 import { readElf, type External } from "../bpf/elf/index.ts";
+import { namesMap } from "../bpf/instruction.ts";
 import type { MapSpec, ProgramSpec, ProgramTypeName } from "../bpf/spec.ts";
 import type { ForeignCode } from "../policy/index.ts";
 import { carriedMap } from "./frontend/carried.ts";
@@ -93,7 +94,7 @@ export function foreignProgram(
   const maps: Record<string, MapSpec> = {};
   const instructions = found.instructions.map((instruction) => {
     const { reference } = instruction;
-    if (!reference || reference.kind === "field") return instruction;
+    if (!namesMap(reference)) return instruction;
     if (reference.map === noParameters)
       throw new ForeignError(`Cannot use ${program} of ${file}: it reads parameters, and was given none`);
     const own = elf.maps[reference.map];

@@ -6,8 +6,11 @@ import { closeSync } from "node:fs";
 import { AttachType, MapType, ProgramType, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
 import { tryBpf } from "./bpf-syscall.ts";
 import { errnos } from "./ffi.ts";
+import { kernelHasStruct } from "./kernel-btf.ts";
 import type { KernelFeature } from "./kernel-error.ts";
 import { pageSize } from "./memory.ts";
+
+type TypedMap = "skStorage" | "structOps";
 
 function feature(name: string, needs: string, probe: () => boolean): KernelFeature {
   let answer: boolean | undefined;
@@ -20,21 +23,22 @@ const LOOPBACK = 1;
 const NO_PREALLOC = 1;
 const NATIVE_XDP = 1 << 2;
 
-const mapShapes: Readonly<Record<MapTypeName, readonly [key: number, value: number, entries: number, needs: string]>> =
-  {
-    hash: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
-    array: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
-    progArray: [4, 4, 1, "Linux >= 4.2, CONFIG_BPF_SYSCALL"],
-    perCpuHash: [4, 8, 1, "Linux >= 4.6"],
-    perCpuArray: [4, 8, 1, "Linux >= 4.6"],
-    lruHash: [4, 4, 1, "Linux >= 4.10"],
-    lruPerCpuHash: [4, 8, 1, "Linux >= 4.10"],
-    lpmTrie: [8, 4, 1, "Linux >= 4.11"],
-    ringBuffer: [0, 0, pageSize, "Linux >= 5.8"],
-  };
+/** Those that can be made without type information. */
+const mapShapes: Readonly<
+  Record<Exclude<MapTypeName, TypedMap>, readonly [key: number, value: number, entries: number, needs: string]>
+> = {
+  hash: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
+  array: [4, 4, 1, "Linux >= 3.19, CONFIG_BPF_SYSCALL"],
+  progArray: [4, 4, 1, "Linux >= 4.2, CONFIG_BPF_SYSCALL"],
+  perCpuHash: [4, 8, 1, "Linux >= 4.6"],
+  perCpuArray: [4, 8, 1, "Linux >= 4.6"],
+  lruHash: [4, 4, 1, "Linux >= 4.10"],
+  lruPerCpuHash: [4, 8, 1, "Linux >= 4.10"],
+  lpmTrie: [8, 4, 1, "Linux >= 4.11"],
+  ringBuffer: [0, 0, pageSize, "Linux >= 5.8"],
+};
 
-/** Maps of a type. */
-export const mapTypeSupport = Object.fromEntries(
+const plainMapSupport = Object.fromEntries(
   Object.entries(mapShapes).map(([name, [keySize, valueSize, maxEntries, needs]]) => [
     name,
     feature(`map type ${name}`, needs, () =>
@@ -49,7 +53,16 @@ export const mapTypeSupport = Object.fromEntries(
       ),
     ),
   ]),
-) as Readonly<Record<MapTypeName, KernelFeature>>;
+) as Readonly<Record<Exclude<MapTypeName, TypedMap>, KernelFeature>>;
+
+/** Maps of a type. Those that need type information are known by structures of the kernel. */
+export const mapTypeSupport: Readonly<Record<MapTypeName, KernelFeature>> = {
+  ...plainMapSupport,
+  skStorage: feature("map type skStorage", "Linux >= 5.10, CONFIG_NET", () => kernelHasStruct("bpf_local_storage_map")),
+  structOps: feature("map type structOps", "Linux >= 5.6, CONFIG_BPF_JIT", () =>
+    kernelHasStruct("bpf_struct_ops_tcp_congestion_ops"),
+  ),
+};
 
 /** `r0 = 0; exit`. */
 const smallest = Uint8Array.from([0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);

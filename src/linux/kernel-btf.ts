@@ -1,7 +1,7 @@
 /** The types of the running kernel (/sys/kernel/btf/vmlinux): numbers of functions, offsets of structure fields. */
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
-import { Btf, BtfError } from "../bpf/btf/index.ts";
+import { Btf, BtfError, type BtfField } from "../bpf/btf/index.ts";
 import { explainRefusal, KernelError } from "./kernel-error.ts";
 import { errnos } from "./ffi.ts";
 
@@ -32,34 +32,40 @@ export function kernelBtf(): Btf {
   return (kernel = new Btf(bytes));
 }
 
-/** A structure, field or function that the running kernel does not have. */
+/** A structure, field or function that the running kernel does not have, or has otherwise. */
 export class NoKernelTypeError extends Error {
   /** E.g. `tcp_sock.snd_cwnd`. */
   readonly symbol: string;
-  constructor(symbol: string, kind: string, options?: ErrorOptions) {
-    super(`Linux ${release()} has no ${kind} ${symbol}`, options);
+  constructor(symbol: string, reason: string, options?: ErrorOptions) {
+    super(`Linux ${release()} ${reason}`, options);
     this.name = "NoKernelTypeError";
     this.symbol = symbol;
   }
 }
 
-const offsets = new Map<string, number>();
+const fields = new Map<string, BtfField>();
 
 /**
  * The byte offset of a field, which may be a path (`skc_v6_daddr.in6_u.u6_addr8[4]`); anonymous members are looked through.
+ * @param size the bytes it must have
  * @throws NoKernelTypeError, also for a bit field, which has no address; KernelError on a kernel without BTF
  */
-export function kernelFieldOffset(struct: string, field: string): number {
+export function kernelFieldOffset(struct: string, field: string, size?: number): number {
   const symbol = `${struct}.${field}`;
-  const known = offsets.get(symbol);
-  if (known !== undefined) return known;
-  const found = lookUp(symbol, "field", () => kernelBtf().field(struct, field));
-  if (found.bitField) throw new NoKernelTypeError(symbol, "addressable field");
-  offsets.set(symbol, found.offset);
+  let found = fields.get(symbol);
+  if (!found) fields.set(symbol, (found = lookUp(symbol, "field", () => kernelBtf().field(struct, field))));
+  if (found.bitField) throw new NoKernelTypeError(symbol, `has no addressable field ${symbol}`);
+  if (size !== undefined && found.size !== size)
+    throw new NoKernelTypeError(symbol, `has another ${symbol}: it has ${found.size} bytes, not ${size}`);
   return found.offset;
 }
 
-/** The BTF number of a kernel function, for attaching. @throws NoKernelTypeError; KernelError on a kernel without BTF */
+/** The BTF number of a structure. @throws NoKernelTypeError; KernelError on a kernel without BTF */
+export function kernelStructId(name: string): number {
+  return lookUp(name, "struct", () => kernelBtf().struct(name));
+}
+
+/** The BTF number of a kernel function, for attaching and for calls. @throws NoKernelTypeError; KernelError on a kernel without BTF */
 export function kernelFunctionId(name: string): number {
   return lookUp(name, "function", () => kernelBtf().function(name));
 }
@@ -73,7 +79,7 @@ function lookUp<T>(symbol: string, kind: string, find: () => T): T {
   try {
     return find();
   } catch (error) {
-    if (error instanceof BtfError) throw new NoKernelTypeError(symbol, kind, { cause: error });
+    if (error instanceof BtfError) throw new NoKernelTypeError(symbol, `has no ${kind} ${symbol}`, { cause: error });
     throw error;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { Btf, BtfError } from "../btf/btf.ts";
 import { decode } from "../decode.ts";
-import type { Instruction, Reference, SourcePosition } from "../instruction.ts";
+import { namesMap, type Instruction, type MapReference, type SourcePosition } from "../instruction.ts";
 import { SLOT_SIZE, WIDE_LOAD, WideSource } from "../opcodes.ts";
 import { slotIndex } from "../encode.ts";
 import { MapType, type MapSpec, type MapTypeName } from "../spec.ts";
@@ -44,7 +44,7 @@ const mapTypes = new Map(Object.entries(MapType).map(([name, number]) => [number
 const READ_ONLY_FOR_PROGRAMS = 1 << 7;
 
 /** What a symbol that the file does not define stands for: a map, an address in one, or a number. */
-export type External = Exclude<Reference, { kind: "field" }> | bigint;
+export type External = MapReference | bigint;
 
 /**
  * @param external says what symbols are that the file does not define; by default none may be left
@@ -82,9 +82,7 @@ export function readElfProgram(
   const { programs, maps } = readElf(file);
   const found = programs.find((program) => program.section === section);
   if (!found) throw new ElfError(`Cannot read object file: it has no program in a section ${section}`);
-  const used = new Set(
-    found.instructions.flatMap(({ reference }) => (reference && "map" in reference ? [reference.map] : [])),
-  );
+  const used = new Set(found.instructions.flatMap(({ reference }) => (namesMap(reference) ? [reference.map] : [])));
   return {
     instructions: found.instructions,
     maps: Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key))),

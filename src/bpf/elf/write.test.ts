@@ -79,6 +79,8 @@ describe("writeElf()", () => {
     ["a map both addressed and passed on", program([...code, asm.loadMap(1, "params")]), "both address its value"],
     ["a hash whose value is addressed", program([asm.loadMapValue(1, "flows", 0)]), "plain arrays of one entry"],
     ["functions of a program's own", program([asm.callFunction(1)]), "calls functions of its own"],
+    ["functions of the kernel", program([asm.callKernel("bpf_rdonly_cast")]), "the kernel function bpf_rdonly_cast"],
+    ["numbers of structures", program([asm.loadType(1, "mptcp_sock")]), "number of struct mptcp_sock"],
     ["programs that have no section", program(code, { type: "structOps" }), "structOps programs have no section"],
     [
       "contents of other maps",

@@ -5,7 +5,7 @@
  */
 import { BtfBuilder } from "../btf/builder.ts";
 import { encode, slotIndex } from "../encode.ts";
-import type { Instruction } from "../instruction.ts";
+import { namesMap, type Instruction, type MapReference, type Reference } from "../instruction.ts";
 import { CallSource, Control, InstructionClass, SLOT_SIZE } from "../opcodes.ts";
 import { describeProgram, identifier, words } from "../program-info.ts";
 import type { MapSpec, ProgramSpec } from "../spec.ts";
@@ -138,7 +138,7 @@ function mapsOf({ programs, maps }: ObjectSpec): Record<string, MapSpec> {
 /** Maps that instructions address directly, which libbpf allows for data sections only. */
 function addressedDirectly({ programs }: ObjectSpec, maps: Readonly<Record<string, MapSpec>>): ReadonlySet<string> {
   const references = Object.values(programs).flatMap(({ instructions }) =>
-    instructions.flatMap(({ reference }) => (reference && reference.kind !== "field" ? [reference] : [])),
+    instructions.flatMap(({ reference }) => (namesMap(reference) ? [reference] : [])),
   );
   const keys = new Set(references.flatMap(({ kind, map }) => (kind === "mapValue" ? [map] : [])));
   for (const { kind, map } of references)
@@ -179,15 +179,31 @@ function encodeProgram({ name, instructions }: ProgramSpec, fields: FieldNames):
       if (reference === undefined) return instruction;
       if (reference.kind === "field")
         return { ...rest, opcode, src, offset: fields.of(instruction, reference.struct, reference.field).offset };
+      if (!namesMap(reference))
+        throw new ElfError(
+          `Cannot write program ${name} to an object file: it needs ${kernelOnly(reference)}, which is found when emptcp loads it`,
+        );
       return { ...rest, opcode, src: 0, wide: reference.kind === "mapValue" ? BigInt(reference.offset) : 0n };
     }),
   );
 }
 
+/** What is told to no loader but this project's. */
+function kernelOnly(reference: Exclude<Reference, MapReference | { kind: "field" }>): string {
+  switch (reference.kind) {
+    case "fieldOffset":
+      return `the offset of ${reference.struct}.${reference.field} as a number`;
+    case "type":
+      return `the kernel's number of struct ${reference.struct}`;
+    case "function":
+      return `the kernel function ${reference.name}`;
+  }
+}
+
 function relocationsOf({ spec, start }: Placed, symbols: ReadonlyMap<string, number>): Uint8Array[] {
   const slots = slotIndex(spec.instructions);
   return spec.instructions.flatMap(({ reference }, i) => {
-    if (reference === undefined || reference.kind === "field") return [];
+    if (!namesMap(reference)) return [];
     const symbol = symbols.get(reference.map);
     if (symbol === undefined) throw new ElfError(`Cannot write program ${spec.name}: it has no map ${reference.map}`);
     return [

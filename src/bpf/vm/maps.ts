@@ -263,6 +263,34 @@ export class RingBufferMap extends OpaqueMap {
   }
 }
 
+/** Records of sockets, by the socket's address; from outside by a descriptor, of which there are none here. */
+export class SocketStorageMap extends OpaqueMap {
+  private readonly blocks = new Map<bigint, Block>();
+
+  /** The record of a socket. */
+  of(socket: bigint): Block | undefined {
+    return this.blocks.get(socket);
+  }
+  /** Makes the record of a socket, with `value` in it or zeros. */
+  create(socket: bigint, value?: Uint8Array): Block {
+    const { name, valueSize } = this.spec;
+    const block = new Block(`value of map ${name}`, value?.slice() ?? new Uint8Array(valueSize));
+    this.blocks.set(socket, block);
+    return block;
+  }
+  /** Deletes the record of a socket and says whether there was one. */
+  forget(socket: bigint): boolean {
+    return this.blocks.delete(socket);
+  }
+  /** Sockets that have a record. */
+  sockets(): bigint[] {
+    return [...this.blocks.keys()];
+  }
+}
+
+/** What only the kernel reads: operations. */
+class OperationsMap extends OpaqueMap {}
+
 const classes: Readonly<Record<MapTypeName, new (spec: MapSpec) => VmMap>> = {
   hash: HashMap,
   array: ArrayMap,
@@ -273,6 +301,8 @@ const classes: Readonly<Record<MapTypeName, new (spec: MapSpec) => VmMap>> = {
   lruPerCpuHash: HashMap,
   lpmTrie: PrefixMap,
   ringBuffer: RingBufferMap,
+  skStorage: SocketStorageMap,
+  structOps: OperationsMap,
 };
 
 /** Makes a map and writes its contents. */

@@ -1,6 +1,7 @@
 /** A program ready to run: its slots in flat arrays, its references resolved to the maps of one VM. */
 import { disassembleInstruction } from "../disassemble.ts";
 import { encode, slotIndex, slots, type Resolver } from "../encode.ts";
+import { namesMap } from "../instruction.ts";
 import { WIDE_LOAD } from "../opcodes.ts";
 import type { ProgramSpec } from "../spec.ts";
 import { VmError, type VmErrorKind } from "./errors.ts";
@@ -52,7 +53,7 @@ export class Program {
           throw this.error(slot, "instruction", "the wide load refers to something without a name");
         return;
       }
-      if (reference.kind === "field") throw this.error(slot, "instruction", "a wide load has no field");
+      if (!namesMap(reference)) throw this.error(slot, "instruction", `a wide load has no ${reference.kind}`);
       const map = maps.get(reference.map);
       if (!map) throw this.error(slot, "instruction", `the program has no map ${reference.map}`);
       if (reference.kind === "mapValue" && !(map instanceof ArrayMap && map.type === "array")) {
