@@ -1,6 +1,7 @@
 /** The chains of this machine: finding them, and tidying up what killed processes left. Any process may. */
 import { isChanging } from "./generations.ts";
 import { removeUnusedHostState } from "./host-state.ts";
+import type { Abandoned } from "./pins.ts";
 import { releaseSockets, RunningChain } from "./running.ts";
 import {
   chainDirectory,
@@ -30,13 +31,16 @@ export function openChain(name: string): RunningChain {
   return running;
 }
 
-/** Removes what killed processes left half made, and lets go of the sockets they had reached. */
-export function cleanUp(): void {
-  removeAbandoned(releaseSockets, (name) => {
+/**
+ * Removes what killed processes left half made, and lets go of the sockets they had reached.
+ * @returns what it removed: halves of chains, and host-wide state by name
+ */
+export function cleanUp(): { chains: Abandoned[]; hostState: string[] } {
+  const chains = removeAbandoned(releaseSockets, (name) => {
     const directory = chainDirectory(name);
     if (directory) new RunningChain(directory, readDescription(directory)).finishChange();
   });
-  removeUnusedHostState();
+  return { chains, hostState: removeUnusedHostState() };
 }
 
 const priority = ({ description }: RunningChain) => description.options.priority ?? 0;

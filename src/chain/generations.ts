@@ -2,7 +2,8 @@
 import { existsSync, unlinkSync } from "node:fs";
 import { openLink, openProgram } from "../linux/index.ts";
 import type { Attachment, ChainDescription } from "./description.ts";
-import { changingPin, readDescription, replacedVersions } from "./store.ts";
+import { changingPin } from "./pins.ts";
+import { readDescription, replacedVersions } from "./store.ts";
 
 /** Whether links of the chain in a directory may still have the programs of the one before. */
 export function isChanging(directory: string): boolean {

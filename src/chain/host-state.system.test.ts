@@ -89,7 +89,7 @@ describe("hostWide()", () => {
   test("is refused to a chain whose records are others, and says which", () => {
     submit("first", count);
     expect(() => submit("second", other)).toThrow(
-      `Cannot share state ${name} with the other chains of the host: they keep shared: packets u64 @0; this one wants shared: packets u32 @0`,
+      `Cannot share state ${name} with the rest of the host: others keep shared: packets u64 @0; this one wants shared: packets u32 @0`,
     );
     expect(listChains().map((chain) => chain.name)).not.toContain(`${prefix}second`);
     const making = `${findBpffs()!}/emptcp/making`;

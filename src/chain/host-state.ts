@@ -1,6 +1,6 @@
 /**
- * State that all chains of the host share: a directory each in `emptcp/shared`, with the map and a description of its
- * records. A chain that uses one has a pin of the same map among its own; what no chain has a pin of is removed. Whoever
+ * State that all chains of the host and the actors in its stack share: a directory each in `emptcp/shared`, with the map and
+ * a description of its records. Who uses one has a pin of the same map among its own; what nobody has a pin of is removed. Whoever
  * makes or opens one pins it first and looks then whether it still is in place; whoever removes one takes it out of its
  * place first and looks then whether somebody has pinned it: one of the two sees the other.
  */
@@ -9,7 +9,7 @@ import type { MapSpec } from "../bpf/spec.ts";
 import { describeShape, type StateSlot } from "../compiler/layout.ts";
 import { createMap, ensurePinDirectory, findBpffs, openMap, startTimeOf, type KernelMap } from "../linux/index.ts";
 import { ChainError } from "./errors.ts";
-import { aboutPin, chainsFolder, inFolder, makingFolder, removePins, sharedFolder } from "./store.ts";
+import { aboutPin, chainsFolder, inFolder, makingFolder, removePins, sharedFolder, stackFolder } from "./pins.ts";
 
 const onlyKey = new Uint8Array(4);
 const mapPin = "map";
@@ -112,13 +112,17 @@ function describe(slot: StateSlot, pin: string): void {
   about.pin(pin);
 }
 
-function checkShape(slot: StateSlot, path: string): void {
+function readSlot(path: string): StateSlot {
   using about = openMap(`${path}/${aboutPin}`);
-  const other = JSON.parse(new TextDecoder().decode(about.lookup(onlyKey))) as StateSlot;
+  return JSON.parse(new TextDecoder().decode(about.lookup(onlyKey))) as StateSlot;
+}
+
+function checkShape(slot: StateSlot, path: string): void {
+  const other = readSlot(path);
   if (describeShape(other) === describeShape(slot)) return;
   throw new ChainError(
-    `Cannot share state ${slot.host!} with the other chains of the host: they keep ${describeShape(other)}; ` +
-      `this one wants ${describeShape(slot)}. Declare it alike, choose another name, or remove those chains`,
+    `Cannot share state ${slot.host!} with the rest of the host: others keep ${describeShape(other)}; ` +
+      `this one wants ${describeShape(slot)}. Declare it alike, choose another name, or remove those who use it`,
   );
 }
 
@@ -137,28 +141,52 @@ export function withoutFilled(slots: readonly StateSlot[], { maps, made }: HostS
   return slots.filter(({ map }) => !maps[map] || made.has(map));
 }
 
-/** Removes the host-wide state that no chain uses. */
-export function removeUnusedHostState(): void {
+/** The names of all host-wide state that is there. */
+export function hostStateNames(): string[] {
   const root = findBpffs();
   const folder = root && `${root}/${sharedFolder}`;
-  if (!folder || !existsSync(folder)) return;
-  for (const name of readdirSync(folder)) {
-    if (isUsed(root, name)) continue;
-    const hidden = `${ensurePinDirectory(makingFolder)}/${ownName(name)}`;
-    try {
-      renameSync(`${folder}/${name}`, hidden);
-    } catch {
-      // Another process was faster.
-      continue;
-    }
-    if (isUsed(root, name) && !existsSync(`${folder}/${name}`)) renameSync(hidden, `${folder}/${name}`);
-    else removePins(hidden);
+  return folder && existsSync(folder) ? readdirSync(folder).sort() : [];
+}
+
+/** Host-wide state of the host, with what its records hold; undefined when nobody uses it. */
+export function openSharedState(name: string): { readonly map: KernelMap; readonly slot: StateSlot } | undefined {
+  const path = `${findBpffs()}/${sharedFolder}/${name}`;
+  if (!hostStateNames().includes(name)) return undefined;
+  try {
+    const slot = readSlot(path);
+    return { slot, map: openMap(`${path}/${mapPin}`) };
+  } catch (error) {
+    if (existsSync(path)) throw error;
+    return undefined;
   }
 }
 
-/** Whether a chain, also one that is being made, has a pin of it. */
+/** The names of the host-wide state that nobody uses. */
+export function unusedHostState(): string[] {
+  return hostStateNames().filter((name) => !isUsed(findBpffs()!, name));
+}
+
+/** Removes the host-wide state that nobody uses. @returns its names */
+export function removeUnusedHostState(): string[] {
+  return unusedHostState().filter((name) => {
+    const root = findBpffs()!;
+    const path = `${root}/${sharedFolder}/${name}`;
+    const hidden = `${ensurePinDirectory(makingFolder)}/${ownName(name)}`;
+    try {
+      renameSync(path, hidden);
+    } catch {
+      // Another process was faster.
+      return false;
+    }
+    if (isUsed(root, name) && !existsSync(path)) renameSync(hidden, path);
+    else removePins(hidden);
+    return true;
+  });
+}
+
+/** Whether a chain or an actor in the stack, also one that is being made, has a pin of it. */
 function isUsed(root: string, name: string): boolean {
-  return [chainsFolder, makingFolder].some((folder) => {
+  return [chainsFolder, stackFolder, makingFolder].some((folder) => {
     const path = `${root}/${folder}`;
     return existsSync(path) && readdirSync(path).some((entry) => existsSync(`${path}/${entry}/map_host_${name}`));
   });

@@ -65,16 +65,8 @@ import { cleanUp, openChain } from "./chains.ts";
 import { RunningChain } from "./running.ts";
 import { sourceReader } from "./sources.ts";
 import { seedState } from "./state.ts";
-import {
-  aboutPin,
-  beginChange,
-  beginPins,
-  chainDirectory,
-  changingPin,
-  checkChainName,
-  lockChain,
-  removeReplaced,
-} from "./store.ts";
+import { aboutPin, changingPin } from "./pins.ts";
+import { beginChange, beginPins, chainDirectory, checkChainName, lockChain, removeReplaced } from "./store.ts";
 
 export interface ResolvedActor {
   /** What is done. */

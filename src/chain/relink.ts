@@ -14,7 +14,7 @@ import {
 } from "../compiler/steps.ts";
 import { openLink, openMap, openProgram } from "../linux/index.ts";
 import { selectorsIn, type ActorDescription, type ChainDescription } from "./description.ts";
-import { aboutPin, changingPin } from "./store.ts";
+import { aboutPin, changingPin } from "./pins.ts";
 
 const onlyKey = new Uint8Array(4);
 
