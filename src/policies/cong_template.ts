@@ -1,7 +1,7 @@
 import { actor, cannot, claim, flows, known, rate, u32, u64 } from "../policy/index.ts";
 import { learnConnections, learning } from "./connections.ts";
 import { observeRtt } from "./rtt.ts";
-import { congestionStrategies } from "./strategies.ts";
+import { congestionStrategies, strategy } from "./strategies.ts";
 
 /** An example of a strategy for congestion control: as much under way as `rate` fills in one round trip of the subflow seen. */
 export const congTemplate = actor({
@@ -19,9 +19,10 @@ export const congTemplate = actor({
     if (trip === undefined) return cannot("no_room");
     observeRtt(packet, trip);
     if (lesson.tokenLocal === 0 || trip.rttUs === 0) return;
-    const strategy = strategies.get(lesson.tokenLocal);
-    if (strategy === undefined || !claim(strategy)) return;
-    strategy.windowBytes = (rate * trip.rttUs) / 1_000_000;
-    strategy.rateBytesPerSecond = rate;
+    const next = strategies.get(lesson.tokenLocal);
+    if (next === undefined || !claim(next)) return;
+    next.windowBytes = (rate * trip.rttUs) / 1_000_000;
+    next.rateBytesPerSecond = rate;
+    next.kind = strategy.window;
   },
 });

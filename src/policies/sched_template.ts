@@ -1,6 +1,6 @@
 import { actor, cannot, claim, flows, known, max, min, u32, u64 } from "../policy/index.ts";
 import { observeRtt } from "./rtt.ts";
-import { subflowStrategies } from "./strategies.ts";
+import { strategy, subflowStrategies } from "./strategies.ts";
 
 /** The weight of a subflow with a round trip of one millisecond. */
 const atOneMs = 10_000;
@@ -18,10 +18,11 @@ export const schedTemplate = actor({
     if (trip === undefined) return cannot("no_room");
     observeRtt(packet, trip);
     if (trip.rttUs === 0) return;
-    const strategy = strategies.get(packet.flow);
-    if (strategy === undefined || !claim(strategy)) return;
+    const next = strategies.get(packet.flow);
+    if (next === undefined || !claim(next)) return;
     const rttUs = u32(min(trip.rttUs, 10_000_000));
-    strategy.rttUs = rttUs;
-    strategy.weight = max((atOneMs * 1000) / rttUs, 1);
+    next.rttUs = rttUs;
+    next.weight = max((atOneMs * 1000) / rttUs, 1);
+    next.kind = strategy.weight;
   },
 });

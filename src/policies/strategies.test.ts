@@ -47,7 +47,7 @@ describe("cong_template", () => {
     run(fin);
     expect(strategy()).toMatchObject({ windowBytes: 0n, rateBytesPerSecond: 0n });
     run(roundTrip, 20_000n);
-    expect(strategy()).toMatchObject({ windowBytes: 20_000n, rateBytesPerSecond: 1_000_000n });
+    expect(strategy()).toMatchObject({ kind: 1n, windowBytes: 20_000n, rateBytesPerSecond: 1_000_000n });
     for (let i = 0; i < 10; i++) run(roundTrip, 90_000n);
     expect(strategy()).toMatchObject({ windowBytes: 20_000n });
     run(fin);
@@ -64,6 +64,6 @@ describe("sched_template", () => {
     const { run, strategy } = formulating("sched_template", "subflowStrategies", "packet.flow", {});
     run(fin);
     run(roundTrip, rttUs);
-    expect(strategy()).toMatchObject({ weight, rttUs });
+    expect(strategy()).toMatchObject({ kind: 4n, weight, rttUs });
   });
 });

@@ -2,15 +2,42 @@
  * Strategies that actors on packets formulate for actors in the stack (schedulers, congestion control): the contract between
  * the two. A record's flag says whose turn it is, so that neither waits for the other nor does the same work twice: the
  * stack makes the record, acts on what it holds, and offers it when it wants to know more; an actor on packets that claims it
- * writes the next strategy. Fields of a strategy are 0 until there is one.
+ * writes the next strategy. Fields of a strategy are 0 until there is one. Who writes a strategy writes its kind last, and
+ * one whose field is 0 counts as none.
  */
-import { claimable, flows, hostWide, table, u32, u64 } from "../policy/index.ts";
+import { claimable, flows, hostWide, table, u32, u64, u8 } from "../policy/index.ts";
 
-/** For congestion control: what a connection may have under way and send, by the token of this host. */
+/**
+ * What a strategy is, and which field says how much: `window` caps the congestion window to `windowBytes`, `rate` paces to
+ * `rateBytesPerSecond`, `credit` sends no more than `creditBytes` in all, `weight` carries a share of the connection as large
+ * as `weight` is among those of its subflows, `coupled` lets `algorithm` grow the window.
+ */
+export const strategy = { none: 0, window: 1, rate: 2, credit: 3, weight: 4, coupled: 5 } as const;
+
+/** Values of a coupled strategy's `algorithm`. */
+export const coupling = { lia: 1, olia: 2, balia: 3, wvegas: 4 } as const;
+
+/** For all subflows of a connection, each for itself, by the token of this host; a subflow's own goes first. */
 export const congestionStrategies = hostWide(
   "cong_strategies",
-  claimable(table(u32, { windowBytes: u64, rateBytesPerSecond: u64 }, 4096)),
+  claimable(table(u32, { kind: u8, algorithm: u8, windowBytes: u64, rateBytesPerSecond: u64 }, 4096)),
 );
 
-/** For schedulers: how much of a connection's data a subflow should carry, relative to the others'. */
-export const subflowStrategies = hostWide("sched_strategies", claimable(flows({ weight: u32, rttUs: u32 }, 16_384)));
+/** For one subflow. `creditBytes` are those granted since the subflow began, so it only grows. */
+export const subflowStrategies = hostWide(
+  "sched_strategies",
+  claimable(
+    flows(
+      {
+        kind: u8,
+        algorithm: u8,
+        weight: u32,
+        rttUs: u32,
+        windowBytes: u64,
+        rateBytesPerSecond: u64,
+        creditBytes: u64,
+      },
+      16_384,
+    ),
+  ),
+);
