@@ -197,6 +197,11 @@ export function addFieldOffset(dst: number, struct: string, field: string, negat
   return { ...alu64.add.imm(dst, 0), reference };
 }
 
+/** `dst =` the shift or the mask of a bit field, for the byte that a `loadField` of it reads. */
+export function loadBits(dst: number, struct: string, field: string, part: "shift" | "mask"): Instruction {
+  return { ...alu64.mov.imm(dst, 0), reference: { kind: "bitField", struct, field, part } };
+}
+
 /** `dst =` the running kernel's number of a structure. */
 export function loadType(dst: number, struct: string): Instruction {
   return { ...alu64.mov.imm(dst, 0), reference: { kind: "type", struct } };

@@ -66,6 +66,7 @@ function pointer(type: string, base: number, instruction: Instruction): string {
 /** A number, or what the kernel puts in its place. */
 function immediate({ imm, reference }: Instruction): string {
   if (reference?.kind === "type") return `type(${reference.struct})`;
+  if (reference?.kind === "bitField") return `${reference.part}(${reference.struct}.${reference.field})`;
   if (reference?.kind !== "fieldOffset") return `${imm}`;
   return `${reference.negative ? "-" : ""}offsetof(${reference.struct}.${reference.field})`;
 }

@@ -11,6 +11,7 @@ import {
   goto,
   jump32,
   load,
+  loadBits,
   loadField,
   loadImm64,
   loadMap,
@@ -55,12 +56,19 @@ describe("encode()", () => {
     expect(hex(encode([loadField(8, 1, 2, "sock", "sk_prot")], resolver))).toBe("7921180000000000");
   });
 
-  it("puts what the kernel numbers into immediates: offsets both ways, structures, functions", () => {
-    const resolver = { field: () => 24, type: () => 0x1234, function: () => 0x5678 };
+  it("puts what the kernel numbers into immediates: offsets both ways, bits, structures, functions", () => {
+    const resolver = {
+      field: () => 24,
+      bitField: () => ({ shift: 3, bits: 4 }),
+      type: () => 0x1234,
+      function: () => 0x5678,
+    };
     const bytes = (instruction: Instruction) => hex(encode([instruction], resolver));
     expect(bytes(addFieldOffset(1, "mptcp_sock", "conn_list"))).toBe("0701000018000000");
     expect(bytes(addFieldOffset(1, "mptcp_subflow_context", "node", "negative"))).toBe("07010000e8ffffff");
     expect(bytes(loadType(2, "mptcp_sock"))).toBe("b702000034120000");
+    expect(bytes(loadBits(2, "tcp_sock", "nonagle", "shift"))).toBe("b702000003000000");
+    expect(bytes(loadBits(2, "tcp_sock", "nonagle", "mask"))).toBe("b70200000f000000");
     expect(bytes(callKernel("bpf_rdonly_cast"))).toBe("8520000078560000");
   });
 

@@ -8,6 +8,8 @@ export interface Resolver {
   map?(name: string): number;
   /** A byte offset; `size`, where given, is how many bytes the field must have. */
   field?(struct: string, field: string, size?: number): number;
+  /** Where in the byte at a field's offset a bit field begins, and how many bits it has. */
+  bitField?(struct: string, field: string): { readonly shift: number; readonly bits: number };
   /** The number of a structure among the kernel's types. */
   type?(struct: string): number;
   /** The number of a kernel function among the kernel's types. */
@@ -92,6 +94,12 @@ function kernelNumber(
       const { struct, field, negative } = reference;
       const offset = numberOf(index, resolver.field?.(struct, field), `the offset of ${struct}.${field}`);
       return negative ? -offset : offset;
+    }
+    case "bitField": {
+      const { struct, field, part } = reference;
+      const bits = resolver.bitField?.(struct, field);
+      if (!bits) throw new EncodeError(index, `nothing gives the bits of ${struct}.${field}`);
+      return part === "shift" ? bits.shift : 2 ** bits.bits - 1;
     }
     case "type":
       return numberOf(index, resolver.type?.(reference.struct), `a number for struct ${reference.struct}`);

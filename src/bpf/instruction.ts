@@ -31,6 +31,8 @@ export type Reference =
   | { readonly kind: "fieldOffset"; readonly struct: string; readonly field: string; readonly negative?: boolean }
   /** Move of an immediate: the number of a structure in the kernel's BTF. */
   | { readonly kind: "type"; readonly struct: string }
+  /** Move of an immediate: by how much to shift (`shift`), then what to keep (`mask`) of the byte in which a bit field begins. */
+  | { readonly kind: "bitField"; readonly struct: string; readonly field: string; readonly part: "shift" | "mask" }
   /** Call: a function of the kernel (kfunc) by its name. */
   | { readonly kind: "function"; readonly name: string };
 

@@ -47,17 +47,37 @@ const fields = new Map<string, BtfField>();
 
 /**
  * The byte offset of a field, which may be a path (`skc_v6_daddr.in6_u.u6_addr8[4]`); anonymous members are looked through.
+ * Of a bit field it is that of the byte in which it begins.
  * @param size the bytes it must have
- * @throws NoKernelTypeError, also for a bit field, which has no address; KernelError on a kernel without BTF
+ * @throws NoKernelTypeError; KernelError on a kernel without BTF
  */
 export function kernelFieldOffset(struct: string, field: string, size?: number): number {
   const symbol = `${struct}.${field}`;
+  const { offset, size: bytes, bitField } = kernelField(symbol, struct, field);
+  if (size !== undefined && (bitField || bytes !== size)) {
+    const found = bitField ? `${bitField.bits} bits` : `${bytes} bytes`;
+    throw new NoKernelTypeError(symbol, `has another ${symbol}: it has ${found}, not ${size} bytes`);
+  }
+  return offset;
+}
+
+/**
+ * Where in the byte at its offset a bit field begins, and how many bits it has: in all of that byte where it is a plain one.
+ * @throws NoKernelTypeError, also when it does not end in that byte; KernelError on a kernel without BTF
+ */
+export function kernelBitField(struct: string, field: string): { readonly shift: number; readonly bits: number } {
+  const symbol = `${struct}.${field}`;
+  const { size, bitField = { shift: 0, bits: 8 * size } } = kernelField(symbol, struct, field);
+  const { shift, bits } = bitField;
+  if (shift + bits > 8)
+    throw new NoKernelTypeError(symbol, `has another ${symbol}: its ${bits} bits do not lie in one byte`);
+  return bitField;
+}
+
+function kernelField(symbol: string, struct: string, field: string): BtfField {
   let found = fields.get(symbol);
   if (!found) fields.set(symbol, (found = lookUp(symbol, "field", () => kernelBtf().field(struct, field))));
-  if (found.bitField) throw new NoKernelTypeError(symbol, `has no addressable field ${symbol}`);
-  if (size !== undefined && found.size !== size)
-    throw new NoKernelTypeError(symbol, `has another ${symbol}: it has ${found.size} bytes, not ${size}`);
-  return found.offset;
+  return found;
 }
 
 /** The BTF number of a structure. @throws NoKernelTypeError; KernelError on a kernel without BTF */

@@ -9,7 +9,7 @@ import { bpf, nameAt, objectInfo, tryBpf, type Attributes } from "./bpf-syscall.
 import { programTypeSupport } from "./bpf-support.ts";
 import type { Capability } from "./capabilities.ts";
 import { address, errnos } from "./ffi.ts";
-import { kernelFieldOffset, kernelFunctionId, kernelStructId } from "./kernel-btf.ts";
+import { kernelBitField, kernelFieldOffset, kernelFunctionId, kernelStructId } from "./kernel-btf.ts";
 import { explainRefusal } from "./kernel-error.ts";
 import { KernelObject, openById, openPinned } from "./kernel-object.ts";
 import type { KernelMap } from "./maps.ts";
@@ -77,6 +77,7 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
       return map.fd;
     },
     field: kernelFieldOffset,
+    bitField: kernelBitField,
     type: kernelStructId,
     function: kernelFunctionId,
   });

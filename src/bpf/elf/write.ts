@@ -193,6 +193,8 @@ function kernelOnly(reference: Exclude<Reference, MapReference | { kind: "field"
   switch (reference.kind) {
     case "fieldOffset":
       return `the offset of ${reference.struct}.${reference.field} as a number`;
+    case "bitField":
+      return `the bits of ${reference.struct}.${reference.field}`;
     case "type":
       return `the kernel's number of struct ${reference.struct}`;
     case "function":
