@@ -2,7 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import type { Hook } from "../compiler/index.ts";
 // Not through the index: managing chains needs no compiler, and loading one takes longer than what is asked.
-import { parametersMap, countersMap, eventsMap, type StateSlot } from "../compiler/layout.ts";
+import { parametersMap, countersMap, eventsMap, isListed, type StateSlot } from "../compiler/layout.ts";
 import {
   netnsInode,
   netnsPath,
@@ -294,11 +294,16 @@ export class RunningChain {
     return this.#readState(actor, name, "perCpu");
   }
 
-  /** All state that the chain keeps in maps, decoded. */
+  /** Slots that are not all zeros, by their number. */
+  slots(actor: string | number | undefined, name: string): TableRecord[] {
+    return this.#readState(actor, name, "slots");
+  }
+
+  /** All state that the chain keeps in maps, decoded; what goes with sockets is not among it. */
   state(): ChainState[] {
     return this.#read(({ layout }) =>
       layout.state
-        .filter(({ kind }) => kind !== "perPacket")
+        .filter(isListed)
         .map((slot) => ({ slot, ...this.#withMap(slot.map, (map) => readState(map, slot)) })),
     );
   }

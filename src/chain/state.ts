@@ -7,6 +7,7 @@ import {
   addressText,
   dumpTcpSockets,
   type KernelMap,
+  type MapEntry,
   type NetworkNamespace,
   type TcpSocket,
 } from "../linux/index.ts";
@@ -67,8 +68,17 @@ export interface TableRecord {
 }
 
 export function readTable(map: KernelMap, slot: StateSlot): TableRecord[] {
-  return map.entries().map(({ key, value }) => ({
-    key: Number(readInteger(viewOf(key), slot.key!, 0)),
+  return records(map.entries(), slot, slot.key!);
+}
+
+function readSlots(map: KernelMap, slot: StateSlot): TableRecord[] {
+  const used = map.entries().filter(({ value }) => value.some((byte) => byte !== 0));
+  return records(used, slot, "u32");
+}
+
+function records(entries: readonly MapEntry[], slot: StateSlot, keyType: IntegerName): TableRecord[] {
+  return entries.map(({ key, value }) => ({
+    key: Number(readInteger(viewOf(key), keyType, 0)),
     fields: readFields(value, slot),
   }));
 }
@@ -86,10 +96,12 @@ export function readFlows(map: KernelMap, slot: StateSlot): FlowRecord[] {
   });
 }
 
-/** What a state's map holds; one of the four, as its kind says. */
+/** What a state's map holds; one of these, as its kind says. */
 export interface StateContents {
   readonly flows?: FlowRecord[];
   readonly table?: TableRecord[];
+  /** Those that are not all zeros; the key is their number. */
+  readonly slots?: TableRecord[];
   readonly shared?: Readonly<Record<string, number>>;
   /** Summed over the CPUs. */
   readonly perCpu?: Readonly<Record<string, number>>;
@@ -107,11 +119,14 @@ export function readState(map: KernelMap, slot: StateSlot): StateContents {
       return { flows: readFlows(map, slot) };
     case "table":
       return { table: readTable(map, slot) };
+    case "slots":
+      return { slots: readSlots(map, slot) };
     case "shared":
       return { shared: readFields(map.lookup(onlyKey)!, slot) };
     case "perCpu":
       return { perCpu: readFields(sumRecords(map.lookupPerCpu(onlyKey)!, slot), slot) };
     case "perPacket":
+    case "perSocket":
       return {};
   }
 }

@@ -48,6 +48,9 @@ export interface StateSlot {
 export const isOwner = ({ owners }: Pick<StateSlot, "owners">, kind: Policy["kind"], index: number): boolean =>
   owners.some((owner) => owner.kind === kind && owner.index === index);
 
+/** Whether user space can list its records: what lasts for a packet is in no map, what goes with sockets is found by them. */
+export const isListed = ({ kind }: Pick<StateSlot, "kind">): boolean => kind !== "perPacket" && kind !== "perSocket";
+
 export const fieldSize = (type: FieldLayout): number => (typeof type === "object" ? type.bytes : integerSizes[type]);
 
 interface Declaration {
@@ -119,12 +122,18 @@ function stateSlot(owner: StateOwner, type: StateType): StateSlot {
 /** What two chains must agree on to share a state: `table of u32, at most 65536: token u32 @0, stamp u64 @8`. */
 export function describeShape(slot: Omit<StateSlot, "owners">): string {
   const kind = `${slot.claimable ? "claimable " : ""}${slot.kind}${slot.key ? ` of ${slot.key}` : ""}`;
-  const most = slot.kind === "flows" || slot.kind === "table" ? `, at most ${slot.maxEntries}` : "";
+  const most = counted.has(slot.kind) ? `, at most ${slot.maxEntries}` : "";
   const fields = slot.fields.map(
     ({ name, type, offset }) => `${name} ${typeof type === "object" ? `bytes(${type.bytes})` : type} @${offset}`,
   );
   return `${kind}${most}: ${fields.join(", ")}`;
 }
+
+const counted: ReadonlySet<StateKind> = new Set(["flows", "table", "slots"]);
+
+/** BPF_F_NO_PREALLOC and BPF_F_MMAPABLE (include/uapi/linux/bpf.h). */
+const notPreallocated = 1;
+const mappable = 1 << 10;
 
 /** The map of a state; undefined for what lasts for one packet. */
 export function stateMap(slot: StateSlot): MapSpec | undefined {
@@ -138,6 +147,25 @@ export function stateMap(slot: StateSlot): MapSpec | undefined {
       const type = slot.kind === "perCpu" ? "perCpuArray" : "array";
       return { name, type, keySize: 4, maxEntries: 1, valueSize: slot.size, ...lock };
     }
+    case "perSocket":
+      return {
+        name,
+        type: "skStorage",
+        keySize: 4,
+        valueSize: slot.size,
+        maxEntries: 0,
+        flags: notPreallocated,
+        ...lock,
+      };
+    case "slots":
+      return {
+        name,
+        type: "array",
+        keySize: 4,
+        valueSize: slot.size,
+        maxEntries: slot.maxEntries,
+        flags: mappable,
+      };
     case "flows":
     case "table": {
       // The kernel has no locks in maps that drop entries.

@@ -43,6 +43,14 @@ export function fetchAdd(_field: number, _amount: number): number {
   return compiledOnly("fetchAdd");
 }
 
+/**
+ * Writes `_desired` to a field of 4 or 8 bytes of a record if it holds `_expected`, atomically: the value before, which is
+ * `_expected` for the one that wrote.
+ */
+export function compareExchange(_field: number, _expected: number, _desired: number): number {
+  return compiledOnly("compareExchange");
+}
+
 /** Takes the flag of a record of `claimable(…)` state: true for the one caller that got it, of all that try at once. */
 export function claim(_record: { readonly __claimable: true }): boolean {
   return compiledOnly("claim");

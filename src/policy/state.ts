@@ -3,7 +3,8 @@
  * chain declare, that a selector declares, or whose policy observes, stands for one memory in the whole chain; what an
  * actor alone declares is its own, also when it stands twice in a chain.
  */
-import type { Flow, SavedOption } from "./packet.ts";
+import type { Flow, SavedOption, Socket } from "./packet.ts";
+import type { StackSocket } from "./stack.ts";
 import type { IntegerName, ParameterType } from "./types.ts";
 
 /** A field: an integer type, or `bytes(n)`. */
@@ -50,10 +51,26 @@ export interface Table<R> {
   delete(key: number): boolean;
 }
 
+/** Records that the kernel keeps with a socket, as the policy sees them. */
+export interface PerSocket<R> {
+  /** The socket's record, or undefined. */
+  get(socket: Socket | StackSocket): R | undefined;
+  /** The socket's record, made with zeros when there is none; undefined only when there is no memory. */
+  getOrCreate(socket: Socket | StackSocket): R | undefined;
+  /** Forgets the socket. False when there was no record. */
+  delete(socket: Socket | StackSocket): boolean;
+}
+
+/** Records by their number, as the policy sees them. */
+export interface Slots<R> {
+  /** The record, zeros at first; undefined beyond the last one. */
+  at(index: number): R | undefined;
+}
+
 /** One record for the whole chain, as the policy sees it. */
 export type Shared<F> = StateRecord<F>;
 
-export type StateKind = "flows" | "table" | "shared" | "perCpu" | "perPacket";
+export type StateKind = "flows" | "table" | "shared" | "perCpu" | "perPacket" | "perSocket" | "slots";
 
 export interface StateType<View = unknown> {
   readonly kind: StateKind;
@@ -128,6 +145,19 @@ export function perCpu<const F extends Fields>(fields: F): StateType<StateRecord
   return { kind: "perCpu", fields: layouts(fields), seeds: {}, maxEntries: 1 };
 }
 
+/** A record per socket, which goes with the socket: for policies on sockets and in the stack. */
+export function perSocket<const F extends Fields>(fields: F): StateType<PerSocket<StateRecord<F>>> {
+  return { kind: "perSocket", fields: layouts(fields), seeds: {}, maxEntries: 0 };
+}
+
+/**
+ * Records numbered from 0 to `max` - 1. User space reads and writes them as memory of its own, without a system call: who
+ * wants a record whole keeps a number in it that changes with it.
+ */
+export function slots<const F extends Fields>(fields: F, max: number): StateType<Slots<StateRecord<F>>> {
+  return { kind: "slots", fields: layouts(fields), seeds: {}, maxEntries: entries("slots", max) };
+}
+
 /** What policies of a chain tell those behind them about one packet: zero when the packet comes. Integers only. */
 export function perPacket<const F extends Readonly<Record<string, ParameterType<number, number | bigint>>>>(
   fields: F,
@@ -146,6 +176,10 @@ export function claimable<R>(state: StateType<R>): StateType<Claimable<R>>;
 export function claimable(state: StateType): StateType {
   if (state.kind === "perCpu" || state.kind === "perPacket")
     throw new TypeError(`Cannot make ${state.kind} state claimable: only one taker ever sees a record of it`);
+  if (state.kind === "slots")
+    throw new TypeError(
+      "Cannot make slots claimable: memory that programs outside map has no locks; use compareExchange",
+    );
   return { ...state, claimable: true };
 }
 
@@ -162,6 +196,8 @@ export function hostWide<View>(name: string, state: StateType<View>): StateType<
     );
   if (state.kind === "perPacket")
     throw new TypeError(`Cannot share state "${name}" on the host: it lasts for one packet`);
+  if (state.kind === "perSocket")
+    throw new TypeError(`Cannot share state "${name}" on the host: records of sockets are a policy's own; use flows`);
   return { ...state, host: name };
 }
 

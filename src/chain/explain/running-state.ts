@@ -1,5 +1,5 @@
 /** What the maps of a running chain hold, for explanations that go on from there. */
-import { parametersMap, type ChainLayout } from "../../compiler/layout.ts";
+import { isListed, parametersMap, type ChainLayout } from "../../compiler/layout.ts";
 import { openMap, type KernelMap } from "../../linux/index.ts";
 import { ChainError } from "../errors.ts";
 import type { ChainPlan } from "../policy-chain.ts";
@@ -45,7 +45,7 @@ export function runningState(plan: ChainPlan): Required<Pick<ExplainOptions, "co
     ),
   );
   const wanted = [
-    ...layout.state.filter(({ kind }) => kind !== "perPacket").map(({ map }) => map),
+    ...layout.state.filter(isListed).map(({ map }) => map),
     ...layout.sets.map(({ map }) => map),
     ...(layout.parameters.length > 0 ? [parametersMap] : []),
   ];

@@ -213,10 +213,11 @@ function printConnections(records: readonly ConnectionRecord[]): void {
 
 const hex = (token: number): string => token.toString(16).padStart(8, "0");
 
-function printState({ actor, name, flows, table, shared, perCpu }: StateTable): void {
+function printState({ actor, name, flows, table, slots, shared, perCpu }: StateTable): void {
   const single = shared ?? perCpu;
   if (single) print(`\n${actor}, ${name}: ${describeFields(single)}`);
-  if (table) printTable(actor, name, table);
+  const records = table ?? slots;
+  if (records) printTable(actor, name, records);
   if (!flows) return;
   print(`\n${actor}, ${name}: ${formatCount(flows.length)} ${flows.length === 1 ? "flow" : "flows"}`);
   if (flows.length === 0) return;

@@ -100,6 +100,10 @@ export class Interference {
         define(dst);
         kill(dst);
       }
+      if (effect & Effect.changesR0) {
+        define(0);
+        read(0);
+      }
       if (effect & Effect.call) {
         for (let r = 0; r < CLOBBERED; r++) define(r);
         for (let r = 0; r < CLOBBERED; r++) kill(r);

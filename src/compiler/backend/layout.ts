@@ -4,6 +4,7 @@ import { JumpOp, Source, WIDE_LOAD } from "../../bpf/opcodes.ts";
 import { ProgramTooLargeError } from "./errors.ts";
 import {
   EXCHANGED,
+  OPCODE,
   EXIT,
   GOTO,
   successorsOf,
@@ -67,7 +68,7 @@ export function layOut(fn: MachineFunction, name: string): Instruction[] {
     const isExchanged = (instruction.opcode & EXCHANGED) !== 0;
     const [dst, src] = isExchanged ? [instruction.src, instruction.dst] : [instruction.dst, instruction.src];
     return {
-      opcode: instruction.opcode & ~EXCHANGED,
+      opcode: instruction.opcode & OPCODE,
       dst,
       src,
       offset,

@@ -44,6 +44,10 @@ export function analyseLiveness(fn: MachineFunction): Liveness {
       if (effect & Effect.readsSrc) read(instruction.src);
       if (effect & Effect.readsDst) read(instruction.dst);
       if (effect & Effect.writesDst) write(instruction.dst);
+      if (effect & Effect.changesR0) {
+        read(0);
+        write(0);
+      }
       if (effect & Effect.call) {
         for (let r = 1; r <= instruction.argumentCount!; r++) read(r);
         for (let r = 0; r < CLOBBERED; r++) write(r);

@@ -68,6 +68,10 @@ export const GOTO = InstructionClass.jump64 | Control.always;
  * their source; this way they too are two-address operations on `dst`.
  */
 export const EXCHANGED = 0x100;
+/** In an opcode: the instruction reads and writes r0 besides. */
+export const COMPARED = 0x200;
+/** The opcode as the kernel has it. */
+export const OPCODE = 0xff;
 
 type Alu = Exclude<keyof typeof AluOp, "neg" | "end">;
 
@@ -158,6 +162,14 @@ export const machine = {
     offset,
     imm: Atomic.add | Atomic.fetch,
   }),
+  /** Writes `src` to memory that holds r0, which becomes the value before. */
+  compareExchange: (size: 4 | 8, base: number, offset: number, src: number): MachineInstruction => ({
+    opcode: COMPARED | InstructionClass.stx | Mode.atomic | SizeCode[size],
+    dst: base,
+    src,
+    offset,
+    imm: Atomic.cmpxchg,
+  }),
   call: (helper: number, argumentCount: number): MachineInstruction => ({
     opcode: CALL,
     dst: 0,
@@ -183,9 +195,10 @@ export const machine = {
 };
 
 /** How an instruction treats its fields: bits of `Effect`. */
-export const Effect = { readsDst: 1, readsSrc: 2, writesDst: 4, call: 8, effectful: 16 } as const;
+export const Effect = { readsDst: 1, readsSrc: 2, writesDst: 4, call: 8, effectful: 16, changesR0: 32 } as const;
 
 function effectOf(opcode: number): number {
+  if (opcode & COMPARED) return Effect.readsDst | Effect.readsSrc | Effect.changesR0 | Effect.effectful;
   if (opcode & EXCHANGED) return Effect.readsDst | Effect.writesDst | Effect.readsSrc | Effect.effectful;
   const bySource = opcode & Source.reg ? Effect.readsSrc : 0;
   switch (opcode & 7) {
@@ -212,7 +225,7 @@ function effectOf(opcode: number): number {
 }
 
 /** `Effect` bits by opcode. */
-export const effects: Uint8Array = Uint8Array.from({ length: 2 * EXCHANGED }, (_, opcode) => effectOf(opcode));
+export const effects: Uint8Array = Uint8Array.from({ length: 2 * COMPARED }, (_, opcode) => effectOf(opcode));
 
 /** A plain copy from register to register, which vanishes when both become one. */
 export function isCopy(instruction: MachineInstruction): boolean {

@@ -234,6 +234,14 @@ class Selector {
         this.#push(machine.fetchAdd(op.size, this.#register(value), base, offset));
         return;
       }
+      case "atomicCompareExchange": {
+        const { base, offset } = this.#address(op.base, op.offset);
+        const desired = this.#use(op.value);
+        this.#into(0, op.expected);
+        this.#push(machine.compareExchange(op.size, base, offset, desired));
+        if (this.#uses[value.id]) this.#push(machine.move(this.#register(value), 0));
+        return;
+      }
       case "pointerAdd":
         this.#pointerAdd(value, op.base, op.by);
         return;

@@ -56,7 +56,7 @@ export function lowerCall(lowering: Lowering, node: ts.CallExpression): Language
   const name = lowering.program.languageName(node.expression);
   if (name === "cannot") return lowerCannot(lowering, node);
   if (name === "emit") return lowerEmit(lowering, node);
-  if (name === "fetchAdd") return lowerFetchAdd(lowering, node);
+  if (name === "fetchAdd" || name === "compareExchange") return lowerAtomic(lowering, name, node);
   if (name && name in integerSizes) {
     const [argument] = node.arguments;
     const value = lowering.convert(lowerExpression(lowering, argument), name as IntegerName, node);
@@ -143,14 +143,17 @@ export function cannotReason(node: ts.CallExpression): string | undefined {
 }
 
 /** The field is a place, not a value: it is not read by itself. */
-function lowerFetchAdd(lowering: Lowering, node: ts.CallExpression): LanguageValue {
-  const [field, amount] = node.arguments;
+function lowerAtomic(lowering: Lowering, how: "fetchAdd" | "compareExchange", node: ts.CallExpression): LanguageValue {
+  const [field, ...rest] = node.arguments;
   if (!ts.isPropertyAccessExpression(field)) return lowering.fail("notAtomic", field, field.getText());
   const object = lowerExpression(lowering, field.expression);
-  const value = lowerExpression(lowering, amount);
+  const values = rest.map((argument) => lowerExpression(lowering, argument));
   lowering.at(node);
   const view = object.kind === "view" || object.kind === "nullable" ? object.view : undefined;
-  const before = view?.fetchAdd?.(lowering, field.name.text, value, node);
+  const before =
+    how === "fetchAdd"
+      ? view?.fetchAdd?.(lowering, field.name.text, values[0], node)
+      : view?.compareExchange?.(lowering, field.name.text, values[0], values[1], node);
   return before ?? lowering.fail("notAtomic", field, field.getText());
 }
 

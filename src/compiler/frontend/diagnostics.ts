@@ -144,8 +144,8 @@ const table = {
   ],
   notAtomic: [
     "EM1054",
-    "$1 cannot be added to atomically",
-    "Use a field of 4 or 8 bytes of a record in flows, table, shared or perCpu state",
+    "$1 cannot be changed atomically",
+    "Use a field of 4 or 8 bytes of a record of state that is in a map: any kind but perPacket",
   ],
   notClaimable: ["EM1055", "$1 has no flag to take", "Declare the state as claimable(flows(…)) or the like"],
   observeFunction: [

@@ -11,7 +11,8 @@ const ports = table(u16, { packets: u32, last: u64 });
 const verdicts = perPacket({ marks: u32, wide: u64 });
 const totals = perCpu({ packets: u64 });
 const jobs = claimable(flows({ size: u64, taken: u32 }, 64));
-const slots = claimable(table(u32, { offers: u32 }, 64));
+const offers = claimable(table(u32, { offers: u32 }, 64));
+const numbered = slots({ owner: u32, refused: u16, wide: u64, key: u64 }, 2);
 const opened = event("opened", { key: u64, port: u16, known: u8 });
 export const often = selector({
   name: "often",
@@ -38,10 +39,13 @@ export const tell = actor({
 });
 export const job = actor({
   name: "job",
-  state: { jobs, slots, verdicts, all: claimable(shared({ turns: u32 })) },
-  run(packet, _, { jobs, slots, verdicts, all }) {
+  state: { jobs, offers, numbered, verdicts, all: claimable(shared({ turns: u32 })) },
+  run(packet, _, { jobs, offers, numbered, verdicts, all }) {
     const job = jobs.getOrCreate(packet.flow);
-    const slot = slots.getOrCreate(u32(verdicts.wide));
+    const slot = offers.getOrCreate(u32(verdicts.wide));
+    const free = numbered.at(packet.tcp.sourcePort - 5);
+    if (free && compareExchange(free.owner, 0, packet.tcp.sequence) !== 0) free.refused += 1;
+    if (free) free.key = compareExchange(free.wide, u64(free.refused), 0x1_0000_0000 + u64(packet.tcp.sequence));
     if (!job || !slot) return;
     offer(slot);
     if (claim(slot)) slot.offers += 1;
@@ -49,6 +53,23 @@ export const job = actor({
     else if (claim(job)) { job.taken += 1; job.size = verdicts.wide; }
     if (claim(all)) all.turns += 1;
     offer(all);
+  },
+});`;
+
+/** What goes with a socket. */
+const ownOfSockets = `${importEverything}
+export const watch = socketActor({
+  name: "watch",
+  state: { own: perSocket({ turns: u32, first: u64 }), numbered: slots({ turns: u64 }, 4) },
+  run(socket, _, { own, numbered }) {
+    const mine = own.getOrCreate(socket);
+    if (!mine) return;
+    if (compareExchange(mine.first, 0, now()) === 0) mine.turns = 1;
+    if (mine.turns > 3 && own.delete(socket)) return;
+    const slot = numbered.at(mine.turns);
+    if (slot) slot.turns += 1;
+    const again = own.get(socket);
+    if (again) again.turns += 1;
   },
 });`;
 
@@ -102,6 +123,13 @@ describe("shared, observed, claimed and emitted", () => {
     const left = leave(kernel);
     expect(left).toEqual(leave(tested.vm(hook)));
     expect((left as { events: unknown[] }).events).toHaveLength(6);
+  });
+
+  it("may go with sockets", () => {
+    const tested = chain({ source: policySource(ownOfSockets), actors: ["watch"] });
+    using kernel = new KernelRunner(tested, "sock_ops", "iter_tcp");
+    expect(kernel.verifiedInstructions("iter_tcp")).toBeGreaterThan(0);
+    expect(kernel.state()["0.numbered"]).toHaveLength(4);
   });
 
   it("are allowed in programs on sockets", () => {

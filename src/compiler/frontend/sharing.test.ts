@@ -18,9 +18,10 @@ const imports = `${importEverything.replace("type Tcp }", "type Tcp, type StateV
 import { learnPorts, ports, totals, verdicts } from "./shop.ts";
 `;
 
+const others = { "./shop.ts": shop.replace("type Tcp }", "type Tcp, type StateViews }") };
+
 /** Policies of a file that shares the state of ./shop.ts. */
 function sharing(text: string, options: Omit<ChainOptions, "source">) {
-  const others = { "./shop.ts": shop.replace("type Tcp }", "type Tcp, type StateViews }") };
   return chain({ source: policySource(imports + text, others), ...options }).vm("xdp");
 }
 
@@ -239,6 +240,57 @@ describe("fetchAdd()", () => {
   it("refuses what cannot be added to at once", () => {
     const text = `export const test = actor({ name: "test", state: { out: shared({ x: u16 }) }, run(packet, _, { out }) { fetchAdd(out.x, 1); } });`;
     expect(() => sharing(text, { actors: ["test"] })).toThrow("EM1054");
+  });
+});
+
+describe("compareExchange()", () => {
+  it("writes where the field holds what was expected, and gives the value before", () => {
+    const text = `export const test = actor({ name: "test", state: { out: shared({ x: u32, y: u64, before: u64, won: u32 }) }, run(packet, _, { out }) {
+      const port = packet.tcp.sourcePort;
+      if (compareExchange(out.x, 0, port) === 0) out.won += 1;
+      out.before = out.before * 10 + compareExchange(out.y, u64(port - 1), port); } });`;
+    const vm = sharing(text, { actors: ["test"] });
+    for (const port of [1, 2, 7, 3]) vm.run(from(port));
+    // y: 0 → 1 → 2, is not 6, → 3.
+    expect(vm.state()["0.out"][0].fields).toEqual({ x: 1n, y: 3n, before: 122n, won: 1n });
+  });
+
+  it("keeps what is still needed of what it was given", () => {
+    const text = `export const test = actor({ name: "test", state: { out: shared({ x: u64, y: u64, z: u64 }) }, run(packet, _, { out }) {
+      const port = u64(packet.tcp.sourcePort);
+      const wide = port * 3;
+      const before = compareExchange(out.x, port, wide);
+      out.y = port + wide * 100;
+      out.z = before; } });`;
+    const vm = sharing(text, { actors: ["test"] });
+    vm.run(from(5));
+    expect(vm.state()["0.out"][0].fields).toEqual({ x: 0n, y: 1505n, z: 0n });
+  });
+
+  it("refuses fields of two bytes", () => {
+    const text = `export const test = actor({ name: "test", state: { out: shared({ x: u16 }) }, run(packet, _, { out }) { compareExchange(out.x, 1, 2); } });`;
+    expect(() => sharing(text, { actors: ["test"] })).toThrow("EM1054");
+  });
+});
+
+describe("slots()", () => {
+  const text = `export const test = actor({ name: "test", state: { numbered: slots({ packets: u32 }, 3), out: shared({ beyond: u32 }) },
+    run(packet, _, { numbered, out }) {
+      const slot = numbered.at(packet.tcp.sourcePort);
+      if (slot === undefined) out.beyond += 1;
+      else slot.packets += 1;
+    } });`;
+
+  it("gives the record of a number, and none beyond the last", () => {
+    const vm = sharing(text, { actors: ["test"] });
+    for (const port of [0, 2, 2, 3, 9]) vm.run(from(port));
+    expect(vm.state()["0.numbered"].map(({ fields }) => fields["packets"])).toEqual([1n, 0n, 2n]);
+    expect(vm.state()["0.out"][0].fields).toEqual({ beyond: 2n });
+  });
+
+  it("is an array that user space can map", () => {
+    const { maps } = chain({ source: policySource(imports + text, others), actors: ["test"] }).compile("xdp");
+    expect(maps["state0_numbered"]).toMatchObject({ type: "array", maxEntries: 3, flags: 1024 });
   });
 });
 

@@ -47,6 +47,16 @@ export interface View {
   add?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean;
   /** `fetchAdd(view.property, value)`: undefined where the property cannot be added to atomically. */
   fetchAdd?(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): LanguageValue | undefined;
+  /** `compareExchange(view.property, expected, desired)`: as `fetchAdd`. */
+  compareExchange?(
+    lowering: Lowering,
+    property: string,
+    expected: LanguageValue,
+    desired: LanguageValue,
+    node: ts.Node,
+  ): LanguageValue | undefined;
+  /** The socket that this is, for records by socket: a pointer to a kernel's `struct sock` that may be null. */
+  socketPointer?(lowering: Lowering): Value;
   /** Takes or sets the flag of a claimable record; undefined where it is none. */
   claim?(lowering: Lowering): LanguageValue | undefined;
   offer?(lowering: Lowering): LanguageValue | undefined;

@@ -231,6 +231,10 @@ export class Builder {
     return this.#emit(size === 8 ? int64 : int32, { op: "atomicFetchAdd", size, base, offset, value });
   }
 
+  atomicCompareExchange(size: 4 | 8, base: Value, offset: number, expected: Value, value: Value): Value {
+    return this.#emit(size === 8 ? int64 : int32, { op: "atomicCompareExchange", size, base, offset, expected, value });
+  }
+
   pointerAdd(base: Value, by: Value): Value {
     return this.#emit(base.type, { op: "pointerAdd", base, by });
   }

@@ -86,6 +86,12 @@ function compute(value: Value, valueOf: (value: Value) => bigint, machine: Machi
       machine.store(address, op.size, BigInt.asUintN(op.size * 8, before + valueOf(op.value)));
       return before;
     }
+    case "atomicCompareExchange": {
+      const address = valueOf(op.base) + BigInt(op.offset);
+      const before = machine.load(address, op.size);
+      if (before === valueOf(op.expected)) machine.store(address, op.size, valueOf(op.value));
+      return before;
+    }
     case "pointerAdd":
       return BigInt.asUintN(64, valueOf(op.base) + valueOf(op.by));
     case "stack":

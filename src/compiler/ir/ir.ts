@@ -74,6 +74,15 @@ export type Op =
       readonly offset: number;
       readonly value: Value;
     }
+  /** Writes `value` where memory holds `expected`, atomically; the result is the value before. */
+  | {
+      readonly op: "atomicCompareExchange";
+      readonly size: 4 | 8;
+      readonly base: Value;
+      readonly offset: number;
+      readonly expected: Value;
+      readonly value: Value;
+    }
   /** base + by bytes; `by` is a 64-bit int. Loads and stores carry constant offsets themselves. */
   | { readonly op: "pointerAdd"; readonly base: Value; readonly by: Value }
   /** Address of `size` bytes of stack, 8-byte aligned, not initialised; each value of this op is its own object. */

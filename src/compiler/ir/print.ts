@@ -67,6 +67,8 @@ function printOp(op: Op): string {
     case "atomicAdd":
     case "atomicFetchAdd":
       return `${op.op}${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
+    case "atomicCompareExchange":
+      return `${op.op}${op.size} ${address(op.base, op.offset)}, ${name(op.expected)}, ${name(op.value)}`;
     case "pointerAdd":
       return `pointerAdd ${name(op.base)}, ${name(op.by)}`;
     case "stack":

@@ -137,6 +137,7 @@ function checkOp(op: Op, type: Type): string | undefined {
       if (op.field && op.offset !== 0) return "a field's load has an offset";
       if (type.kind === "void") return "a load has a result";
       return op.base.type.kind === "pointer" ? undefined : "the base is no pointer";
+    case "atomicCompareExchange":
     case "atomicFetchAdd":
       return wants(op.size === 8 ? 64 : 32) ?? (op.base.type.kind === "pointer" ? undefined : "the base is no pointer");
     case "store":

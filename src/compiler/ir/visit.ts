@@ -24,6 +24,11 @@ export function forEachOperand(op: Op, f: (value: Value) => void): void {
       f(op.base);
       f(op.value);
       return;
+    case "atomicCompareExchange":
+      f(op.base);
+      f(op.expected);
+      f(op.value);
+      return;
     case "pointerAdd":
       f(op.base);
       f(op.by);
@@ -67,6 +72,11 @@ export function mapOperands(op: Op, f: (value: Value) => Value): Op {
       const base = f(op.base);
       const value = f(op.value);
       return base === op.base && value === op.value ? op : { ...op, base, value };
+    }
+    case "atomicCompareExchange": {
+      const [base, expected, value] = [f(op.base), f(op.expected), f(op.value)];
+      const same = base === op.base && expected === op.expected && value === op.value;
+      return same ? op : { ...op, base, expected, value };
     }
     case "pointerAdd": {
       const base = f(op.base);
@@ -188,7 +198,12 @@ export function countUses(fn: IrFunction): Uint32Array {
 /** Whether the operation must stay even if nobody uses its value. */
 export function hasSideEffect(op: Op): boolean {
   if (op.op === "call") return op.effects !== "none";
-  return op.op === "store" || op.op === "atomicAdd" || op.op === "atomicFetchAdd";
+  return op.op === "store" || isAtomic(op);
+}
+
+/** Reads and writes memory at once. */
+export function isAtomic(op: Op): op is Op & { op: "atomicAdd" | "atomicFetchAdd" | "atomicCompareExchange" } {
+  return op.op === "atomicAdd" || op.op === "atomicFetchAdd" || op.op === "atomicCompareExchange";
 }
 
 /** Whether two edges lead to the same block with the same arguments. */

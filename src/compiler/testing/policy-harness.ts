@@ -24,6 +24,7 @@ import {
   eventsMap,
   fieldSize,
   hooks,
+  isListed,
   parametersMap,
   parametersSize,
   type ChainLayout,
@@ -331,8 +332,8 @@ export type RawEntry = readonly [key: Uint8Array, value: Uint8Array];
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
-/** State that is in maps. */
-export const kept = (layout: ChainLayout): StateSlot[] => layout.state.filter(({ kind }) => kind !== "perPacket");
+/** State whose records can be listed. */
+export const kept = (layout: ChainLayout): StateSlot[] => layout.state.filter(isListed);
 
 export function readState(
   layout: ChainLayout,

@@ -4,6 +4,7 @@
  */
 import type { Flow } from "../../ir/flow.ts";
 import type { Memory, Op, Value } from "../../ir/ir.ts";
+import { isAtomic } from "../../ir/visit.ts";
 import { constantOf } from "./simplify.ts";
 
 /** Looking further back than this costs more than a load. */
@@ -11,7 +12,7 @@ const MAX_WRITES = 64;
 /** Paths through more blocks than this are taken to write everything. */
 const MAX_REGION = 200;
 
-type Access = Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" };
+type Access = Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" | "atomicCompareExchange" };
 
 interface Place {
   readonly memory: Memory;
@@ -95,7 +96,7 @@ export class MemoryState {
 }
 
 function writeOf(op: Op): Write | undefined {
-  if (op.op === "store" || op.op === "atomicAdd" || op.op === "atomicFetchAdd") return placeOf(op);
+  if (op.op === "store" || isAtomic(op)) return placeOf(op);
   if (op.op === "call" && op.effects !== "none") return op.effects;
   return undefined;
 }

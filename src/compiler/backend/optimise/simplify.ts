@@ -52,6 +52,7 @@ export function simplify(op: Op, type: Type, rewriter: Rewriter): Op | Value | u
       return op.field ? undefined : withFoldedAddress(op, rewriter);
     case "atomicAdd":
     case "atomicFetchAdd":
+    case "atomicCompareExchange":
       return withFoldedAddress(op, rewriter);
     case "store": {
       const value = op.size === 8 ? op.value : withoutUselessBits(op.value, op.size);
@@ -375,10 +376,9 @@ function simplifyPointerAdd(base: Value, by: Value, rewriter: Rewriter): Op | Va
 }
 
 /** Constant distances move from a pointer into the access; so do offsets in a map's entry, so that its address is one value. */
-function withFoldedAddress<T extends Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" }>(
-  op: T,
-  rewriter: Rewriter,
-): T | undefined {
+function withFoldedAddress<
+  T extends Op & { op: "load" | "store" | "atomicAdd" | "atomicFetchAdd" | "atomicCompareExchange" },
+>(op: T, rewriter: Rewriter): T | undefined {
   const { op: pointer, type } = op.base;
   if (pointer.op === "mapValue") {
     const offset = op.offset + pointer.offset;

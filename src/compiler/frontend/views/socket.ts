@@ -14,6 +14,9 @@ const maxPacingRate = 47;
 /** SO_MAX_PACING_RATE's value for no limit. */
 const unlimited = 0xffff_ffff;
 
+/** `sk` in struct bpf_sock_ops (include/uapi/linux/bpf.h). */
+const socketOfContext = 184;
+
 export interface ParsedSocket {
   readonly hook: SocketHook;
   readonly context: Value;
@@ -33,6 +36,10 @@ export class SocketView implements View {
 
   get(_lowering: Lowering, property: string): LanguageValue | undefined {
     return property === "flow" ? { kind: "view", view: new FlowView(this.#socket.flow) } : undefined;
+  }
+
+  socketPointer({ builder }: Lowering): Value {
+    return this.#socket.sock ?? builder.load(8, this.#socket.context, socketOfContext, pointer("kernel", true));
   }
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {

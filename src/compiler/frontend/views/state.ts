@@ -45,13 +45,8 @@ export class RecordMapView implements View {
     return key;
   }
 
-  #lookUp({ builder }: Lowering, key: Value): Value {
-    return builder.call(
-      helpers.mapLookupElem.number,
-      [builder.map(this.#slot.map), key],
-      pointer("map", true),
-      "memory",
-    );
+  #lookUp(lowering: Lowering, key: Value): Value {
+    return lookUp(lowering, this.#slot, key);
   }
 
   #lookUpOrCreate(lowering: Lowering, key: Value): Value {
@@ -78,6 +73,75 @@ export class RecordMapView implements View {
     lowering.effects?.acted();
     return lowering.boolean("eq", result, builder.const(0, 64));
   }
+}
+
+/** `perSocket`: records that the kernel keeps with a socket, and drops with it. */
+class SocketRecordsView implements View {
+  readonly name: string;
+  readonly #slot: StateSlot;
+  constructor(name: string, slot: StateSlot) {
+    this.name = name;
+    this.#slot = slot;
+  }
+
+  get(): undefined {
+    return undefined;
+  }
+
+  call(lowering: Lowering, method: string, args: readonly LanguageValue[]): LanguageValue | undefined {
+    if (method !== "get" && method !== "getOrCreate" && method !== "delete") return undefined;
+    const [socket] = args;
+    const view = socket?.kind === "view" ? socket.view : undefined;
+    const pointer = view?.socketPointer?.(lowering);
+    if (!pointer) return undefined;
+    present(lowering, pointer);
+    return method === "delete" ? this.#delete(lowering, pointer) : this.#get(lowering, pointer, method);
+  }
+
+  #get(lowering: Lowering, socket: Value, method: "get" | "getOrCreate"): LanguageValue {
+    const { builder } = lowering;
+    const flags = builder.const(method === "get" ? 0 : createRecord, 64);
+    const args = [builder.map(this.#slot.map), socket, builder.const(0, 64), flags];
+    const found = builder.call(helpers.skStorageGet.number, args, pointer("map", true), "memory");
+    return { kind: "nullable", pointer: found, view: new RecordView(this.name, this.#slot, () => found) };
+  }
+
+  #delete(lowering: Lowering, socket: Value): LanguageValue {
+    const { builder } = lowering;
+    const result = builder.call(helpers.skStorageDelete.number, [builder.map(this.#slot.map), socket], int64, "memory");
+    lowering.effects?.acted();
+    return lowering.boolean("eq", result, builder.const(0, 64));
+  }
+}
+
+/** BPF_SK_STORAGE_GET_F_CREATE (include/uapi/linux/bpf.h): the new record is zero. */
+const createRecord = 1;
+
+/** `slots`: records by their number. */
+class SlotsView implements View {
+  readonly name: string;
+  readonly #slot: StateSlot;
+  constructor(name: string, slot: StateSlot) {
+    this.name = name;
+    this.#slot = slot;
+  }
+
+  get(): undefined {
+    return undefined;
+  }
+
+  call(lowering: Lowering, method: string, args: readonly LanguageValue[], node: ts.Node): LanguageValue | undefined {
+    if (method !== "at" || !args[0]) return undefined;
+    const { builder } = lowering;
+    const key = lowering.scratch.flowKey;
+    builder.store(4, key, 0, lowering.coerce(args[0], "u32", node));
+    const found = lookUp(lowering, this.#slot, key);
+    return { kind: "nullable", pointer: found, view: new RecordView(this.name, this.#slot, () => found) };
+  }
+}
+
+function lookUp({ builder }: Lowering, slot: StateSlot, key: Value): Value {
+  return builder.call(helpers.mapLookupElem.number, [builder.map(slot.map), key], pointer("map", true), "memory");
 }
 
 /** A record: its fields at offsets from a pointer. Additions to 4- and 8-byte fields are atomic. */
@@ -124,6 +188,22 @@ export class RecordView implements View {
     if (!field || field.bytes < 4) return undefined;
     const amount = lowering.coerce(value, field.type, node);
     const before = lowering.builder.atomicFetchAdd(field.bytes as 4 | 8, this.#base(lowering), field.offset, amount);
+    lowering.effects?.acted();
+    return lowering.integer(field.type, before);
+  }
+
+  compareExchange(
+    lowering: Lowering,
+    property: string,
+    expected: LanguageValue,
+    desired: LanguageValue,
+    node: ts.Node,
+  ): LanguageValue | undefined {
+    const field = integerField(this.#slot, property);
+    if (!field || field.bytes < 4) return undefined;
+    const [from, to] = [expected, desired].map((value) => lowering.coerce(value, field.type, node)) as [Value, Value];
+    const base = this.#base(lowering);
+    const before = lowering.builder.atomicCompareExchange(field.bytes as 4 | 8, base, field.offset, from, to);
     lowering.effects?.acted();
     return lowering.integer(field.type, before);
   }
@@ -218,6 +298,10 @@ export class StateView implements View {
       case "flows":
       case "table":
         return { kind: "view", view: new RecordMapView(name, slot) };
+      case "perSocket":
+        return { kind: "view", view: new SocketRecordsView(name, slot) };
+      case "slots":
+        return { kind: "view", view: new SlotsView(name, slot) };
       case "perPacket":
         return { kind: "view", view: new PacketRecordView(name, slot) };
       case "perCpu": {
@@ -230,13 +314,20 @@ export class StateView implements View {
   }
 }
 
-/** The record of this CPU. It is always there; the verifier wants to see the policy's turn end if it were not. */
+/** The record of this CPU. */
 function ofThisCpu(lowering: Lowering, slot: StateSlot): Value {
   const { builder } = lowering;
   const args = [builder.map(slot.map), lowering.scratch.zeroKey];
   const record = builder.call(helpers.mapLookupElem.number, args, pointer("map", true), "memory");
-  const found = builder.block();
-  builder.branch("ne", record, builder.const(0, 64), found, endOfTurn(lowering));
-  lowering.enter(found);
+  present(lowering, record);
   return record;
+}
+
+/** What is always there; the verifier wants to see the policy's turn end if it were not. */
+function present(lowering: Lowering, value: Value): void {
+  if (value.type.kind === "pointer" && !value.type.nullable) return;
+  const { builder } = lowering;
+  const found = builder.block();
+  builder.branch("ne", value, builder.const(0, 64), found, endOfTurn(lowering));
+  lowering.enter(found);
 }
