@@ -33,6 +33,8 @@ export const bpfCommands = {
       btfFd: [48, "u32"],
       btfKeyTypeId: [52, "u32"],
       btfValueTypeId: [56, "u32"],
+      /** The kernel's own type of the value, instead of one in `btfFd`. */
+      kernelValueTypeId: [60, "u32"],
     },
   },
   mapLookup: { number: 1, fields: element },
@@ -81,6 +83,8 @@ export const bpfCommands = {
       contextOut: [56, "pointer"],
     },
   },
+  progGetNextId: { number: 11, fields: id },
+  mapGetNextId: { number: 12, fields: id },
   progGetFdById: { number: 13, fields: id },
   mapGetFdById: { number: 14, fields: id },
   infoByFd: { number: 15, fields: { fd: [0, "u32"], infoLength: [4, "u32"], info: [8, "pointer"] } },
@@ -113,6 +117,7 @@ export const bpfCommands = {
   linkCreate: {
     number: 28,
     fields: {
+      /** For struct_ops that of the map. */
       progFd: [0, "u32"],
       target: [4, "u32"],
       attachType: [8, "u32"],
@@ -124,9 +129,11 @@ export const bpfCommands = {
   },
   linkUpdate: {
     number: 29,
+    /** Of maps, for struct_ops. */
     fields: { linkFd: [0, "u32"], newProgFd: [4, "u32"], flags: [8, "u32"], oldProgFd: [12, "u32"] },
   },
   linkGetFdById: { number: 30, fields: id },
+  linkGetNextId: { number: 31, fields: id },
   enableStats: { number: 32, fields: { type: [0, "u32"] } },
   iterCreate: { number: 33, fields: { linkFd: [0, "u32"], flags: [4, "u32"] } },
   linkDetach: { number: 34, fields: { linkFd: [0, "u32"] } },

@@ -1,7 +1,8 @@
 /** The base of maps, programs and links: a descriptor that is closed once, and a pin in the BPF file system. */
 import { closeSync } from "node:fs";
-import { bpf } from "./bpf-syscall.ts";
-import type { Requirements } from "./kernel-error.ts";
+import { bpf, tryBpf } from "./bpf-syscall.ts";
+import { errnos } from "./ffi.ts";
+import { explainRefusal, type Requirements } from "./kernel-error.ts";
 
 /** Owns a descriptor. All descriptors of bpf(2) are close-on-exec. */
 export class KernelObject implements Disposable {
@@ -66,4 +67,18 @@ export function openById(kind: keyof typeof idCommands, id: number): number {
     capabilities: ["CAP_SYS_ADMIN"],
     reasons: { ENOENT: `there is no ${kind} with that number` },
   }).result;
+}
+
+const nextIdCommands = { map: "mapGetNextId", program: "progGetNextId", link: "linkGetNextId" } as const;
+
+/** The numbers of all objects of a kind on this host, whoever made them; needs CAP_SYS_ADMIN. @throws KernelError */
+export function* objectIds(kind: keyof typeof nextIdCommands): Generator<number> {
+  for (let id = 0; ;) {
+    const outcome = tryBpf(nextIdCommands[kind], { id });
+    if (outcome.errno === errnos["ENOENT"]) return;
+    if (outcome.result < 0)
+      throw explainRefusal(`list all ${kind}s`, outcome.errno, { capabilities: ["CAP_SYS_ADMIN"] });
+    id = outcome.read("nextId");
+    yield id;
+  }
 }

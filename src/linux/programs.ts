@@ -11,6 +11,7 @@ import type { Capability } from "./capabilities.ts";
 import { address, errnos } from "./ffi.ts";
 import { kernelBitField, kernelFieldOffset, kernelFunctionId, kernelStructId } from "./kernel-btf.ts";
 import { explainRefusal } from "./kernel-error.ts";
+import { kernelOperationMember, kernelOperations } from "./kernel-operations.ts";
 import { KernelObject, openById, openPinned } from "./kernel-object.ts";
 import type { KernelMap } from "./maps.ts";
 import { explainVerifierLog } from "./verifier-error.ts";
@@ -90,8 +91,7 @@ export function loadProgram(spec: ProgramSpec, maps: Readonly<Record<string, Ker
       instructionCount: slots(spec.instructions),
       license: spec.license,
       name: spec.name,
-      expectedAttachType: spec.attachType === undefined ? 0 : expectedAttachType(spec),
-      attachBtfId: spec.attachTarget === undefined ? 0 : kernelFunctionId(spec.attachTarget),
+      ...attachment(spec),
       btfFd: btf.fd,
       funcInfo: info.functionInfo,
       funcInfoRecordSize: FUNCTION_INFO_SIZE,
@@ -120,9 +120,17 @@ function load(spec: ProgramSpec, attributes: Attributes<"progLoad">): KernelProg
   );
 }
 
-/** Kernels that do not know tcx know its programs as plain tc ones: the type is only needed when attaching. */
-function expectedAttachType(spec: ProgramSpec): number {
-  return spec.type === "schedCls" ? 0 : AttachType[spec.attachType!];
+/** What the program will be attached to, as far as the kernel wants to know it when loading. */
+function attachment({ type, attachType, attachTarget, operation }: ProgramSpec): Attributes<"progLoad"> {
+  if (operation) {
+    const { index } = kernelOperationMember(operation.struct, operation.member);
+    return { attachBtfId: kernelOperations(operation.struct).type, expectedAttachType: index };
+  }
+  return {
+    // Kernels that do not know tcx know its programs as plain tc ones: the type is only needed when attaching.
+    expectedAttachType: attachType === undefined || type === "schedCls" ? 0 : AttachType[attachType],
+    attachBtfId: attachTarget === undefined ? 0 : kernelFunctionId(attachTarget),
+  };
 }
 
 function withPseudoSource(instruction: Instruction): Instruction {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { AttachType, type AttachTypeName } from "../../bpf/spec.ts";
 import { bpf, objectInfo } from "../bpf-syscall.ts";
 import { KernelObject, openById, openPinned } from "../kernel-object.ts";
+import type { KernelMap } from "../maps.ts";
 import type { KernelProgram } from "../programs.ts";
 
 /** Kinds of links, numbered as in `enum bpf_link_type`. */
@@ -12,6 +13,7 @@ export type LinkTypeName = keyof typeof LinkType;
 export interface LinkInfo {
   readonly id: number;
   readonly type: LinkTypeName;
+  /** 0 for struct_ops, which are of several programs. */
   readonly programId: number;
   /** For xdp and tcx; 0 once the interface is gone or the link detached. */
   readonly interfaceIndex?: number;
@@ -19,6 +21,8 @@ export interface LinkInfo {
   readonly attachType?: AttachTypeName;
   /** For cgroups: the inode number of the directory; 0 once detached. */
   readonly cgroupId?: bigint;
+  /** For struct_ops: of the map that is registered; 0 once detached. */
+  readonly mapId?: number;
 }
 
 const typeByNumber = new Map(
@@ -30,28 +34,29 @@ const attachTypeByNumber = new Map(
 
 const BPF_F_REPLACE = 1 << 2;
 
-/** A program attached to a hook. */
+/** A program attached to a hook, or operations registered with the kernel. */
 export class KernelLink extends KernelObject {
   /**
-   * Puts another program in place, in one step: every packet meets the old one or the new one.
-   * @param expected refuse unless this is the program in place
+   * Puts another program in place, in one step: every packet meets the old one or the new one. For struct_ops another map
+   * of the same structure and name: sockets under the old one stay there until their congestion control is set again.
+   * @param expected refuse unless this is the one in place
    * @throws KernelError
    */
-  update(program: KernelProgram, expected?: KernelProgram): void {
+  update<T extends KernelProgram | KernelMap>(replacement: T, expected?: T): void {
     bpf(
       "linkUpdate",
       {
         linkFd: this.fd,
-        newProgFd: program.fd,
+        newProgFd: replacement.fd,
         flags: expected ? BPF_F_REPLACE : 0,
         oldProgFd: expected ? expected.fd : 0,
       },
-      `replace the program of ${this.label} by ${program.label}`,
+      `replace what ${this.label} has in place by ${replacement.label}`,
       {
         reasons: {
-          EPERM: `the program in place is not ${expected?.label ?? "one that may be replaced"}`,
+          EPERM: `what is in place is not ${expected?.label ?? "one that may be replaced"}`,
           ENOLINK: "the link is detached",
-          EINVAL: "the new program is of another type or for another attachment",
+          EINVAL: "the new one is of another type, for another attachment or, for struct_ops, of another name",
         },
       },
     );
@@ -98,6 +103,7 @@ function readLinkInfo(fd: number, label: string): LinkInfo {
   if (type === "xdp") return { ...common, interfaceIndex: view.getUint32(16, true) };
   if (type === "tcx") return { ...common, interfaceIndex: view.getUint32(16, true), ...attachTypeAt(view, 20) };
   if (type === "cgroup") return { ...common, cgroupId: view.getBigUint64(16, true), ...attachTypeAt(view, 24) };
+  if (type === "structOps") return { ...common, mapId: view.getUint32(16, true) };
   return common;
 }
 

@@ -85,7 +85,7 @@ test("attachXdp() runs the program natively on a veth, update() swaps it, detach
   expect(link.mode).toBe("native");
   expect(grows(map)).toBeGreaterThan(0);
   expect(() => withNetns(namespace, () => attachXdp(one, { interface: far }))).toThrow("another program is on XDP");
-  expect(() => link.update(thousand, thousand)).toThrow("the program in place is not program count1000");
+  expect(() => link.update(thousand, thousand)).toThrow("what is in place is not program count1000");
   link.update(thousand, one);
   expect(grows(map)).toBeGreaterThanOrEqual(1000);
   expect(link.info()).toMatchObject({ type: "xdp", programId: thousand.info().id });
@@ -148,7 +148,7 @@ test("KernelLink.pin() keeps a program attached, and replaceable, until pin and 
     again.update(thousand, program);
     expect(grows(map)).toBeGreaterThanOrEqual(1000);
     using unfit = counter(xdp, map, 1, 2);
-    expect(() => again.update(unfit)).toThrow("the new program is of another type");
+    expect(() => again.update(unfit)).toThrow("the new one is of another type");
     again.close();
   } finally {
     link.close();
