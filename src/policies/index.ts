@@ -1,5 +1,6 @@
 /** The built-in selectors and actors. */
 export { addSubflow } from "./add_subflow.ts";
+export { auditCredits } from "./audit_credits.ts";
 export { blkSubflow } from "./blk_subflow.ts";
 export { capWindow } from "./cap_window.ts";
 export { clampMss } from "./clamp_mss.ts";
@@ -9,6 +10,7 @@ export { dst } from "./dst.ts";
 export { forged } from "./forged.ts";
 export { getConnect } from "./get_connect.ts";
 export { getSubflow } from "./get_subflow.ts";
+export { grantCredits } from "./grant_credits.ts";
 export { ipPair } from "./ip_pair.ts";
 export { macModify } from "./mac_modify.ts";
 export { mark } from "./mark.ts";

@@ -9,7 +9,7 @@ import { claimable, flows, hostWide, table, u32, u64, u8 } from "../policy/index
 
 /**
  * What a strategy is, and which field says how much: `window` caps the congestion window to `windowBytes`, `rate` paces to
- * `rateBytesPerSecond`, `credit` sends no more than `creditBytes` in all, `weight` carries a share of the connection as large
+ * `rateBytesPerSecond`, `credit` sends no further than `creditBytes` says, `weight` carries a share of the connection as large
  * as `weight` is among those of its subflows, `coupled` lets `algorithm` grow the window.
  */
 export const strategy = { none: 0, window: 1, rate: 2, credit: 3, weight: 4, coupled: 5 } as const;
@@ -23,7 +23,11 @@ export const congestionStrategies = hostWide(
   claimable(table(u32, { kind: u8, algorithm: u8, windowBytes: u64, rateBytesPerSecond: u64 }, 4096)),
 );
 
-/** For one subflow. `creditBytes` are those granted since the subflow began, so it only grows. */
+/**
+ * For one subflow. `creditBytes` is counted on as the subflow's sequence numbers are: its low 32 bits name the byte up to which
+ * it may send, so that `u32(u32(creditBytes) - sndNxt)` is what is left, nothing when that is 2^31 or more. It stays right
+ * whatever was sent without credit or is sent again, and whenever whoever reads it begins.
+ */
 export const subflowStrategies = hostWide(
   "sched_strategies",
   claimable(
