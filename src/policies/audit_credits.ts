@@ -22,10 +22,10 @@ export const auditCredits = actor({
     if (granted > most) return cannot("excessive");
     const strategy = strategies.getOrCreate(packet.flow);
     if (strategy === undefined) return cannot("no_room");
-    if (strategy.kind === kinds.none) strategy.kind = kinds.credit;
-    if (strategy.kind !== kinds.credit) return cannot("other_strategy");
+    if (strategy.kind !== kinds.credit && strategy.kind !== kinds.none) return cannot("other_strategy");
     // What is known may be behind what is acknowledged, or of an older connection: then it counts for nothing.
     const known = u32(u32(strategy.creditBytes) - tcp.acknowledgment);
     if (known > most || granted > known) strategy.creditBytes = u64(upTo);
+    strategy.kind = kinds.credit;
   },
 });

@@ -58,8 +58,7 @@ class Receiver {
 
 /** 40 Mbit/s. */
 const bytesPerMs = 5000;
-const granting = (burst = 0) =>
-  chain({ actors: [["grant_credits", { rate: "40mbit", burst }]] }).vm("tcx_egress");
+const granting = (burst = 0) => chain({ actors: [["grant_credits", { rate: "40mbit", burst }]] }).vm("tcx_egress");
 const receivers = (vm: VmRunner, count: number) => Array.from({ length: count }, (_, i) => new Receiver(vm, 5000 + i));
 const sum = (all: readonly Receiver[]) => all.reduce((total, { granted }) => total + granted, 0);
 
@@ -141,6 +140,18 @@ describe("grant_credits", () => {
     const before = one.upTo;
     one.acknowledge();
     expect(one.upTo).toBe(before);
+  });
+
+  it("forgets the connection that had the same addresses and ports before", () => {
+    const vm = granting();
+    const [one] = receivers(vm, 1);
+    one.acknowledge();
+    vm.run(leaving(one.port, 0, { tcp: { flags: 0x02 } }));
+    vm.clockNs += 10n * msNs;
+    const again = new Receiver(vm, one.port, one.upTo - 1_000_000);
+    again.acknowledge();
+    expect(again.granted).toBeGreaterThan(10_000);
+    expect(again.granted).toBeLessThan(15_000);
   });
 
   it("takes nothing from the budget where the option has no room", () => {

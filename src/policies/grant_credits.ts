@@ -1,4 +1,19 @@
-import { actor, cannot, fallback, flows, max, min, now, rate, shared, u16, u32, u64 } from "../policy/index.ts";
+import {
+  actor,
+  cannot,
+  compareExchange,
+  fallback,
+  fetchAdd,
+  flows,
+  max,
+  min,
+  now,
+  rate,
+  shared,
+  u16,
+  u32,
+  u64,
+} from "../policy/index.ts";
 import { grantExperiment, grantKind, grantLength } from "./credits.ts";
 
 const secondNs = 1_000_000_000;
@@ -64,34 +79,44 @@ export const grantCredits = actor({
   },
   run(packet, { rate, burst }, { budget, flows }) {
     const { tcp } = packet;
+    if (tcp.syn) flows.delete(packet.flow);
     if (!tcp.ack || tcp.syn || tcp.fin || tcp.rst || tcp.payloadLength !== 0) return;
     const flow = flows.getOrCreate(packet.flow);
     if (flow === undefined) return cannot("no_room");
     const nowNs = now();
+    const isNew = flow.servedNs === 0;
     const advance = u32(tcp.acknowledgment - flow.acknowledged);
-    const arrived = flow.servedNs === 0 || advance > half ? 0 : advance;
+    const arrived = isNew || advance > half ? 0 : advance;
     flow.acknowledged = tcp.acknowledgment;
     attend(budget, flow, arrived, nowNs);
 
     // What was sent without credit is forgotten.
-    const upTo = u32(flow.upTo - tcp.acknowledgment) > half ? tcp.acknowledgment : flow.upTo;
+    const isSpent = isNew || u32(flow.upTo - tcp.acknowledgment) > half;
+    const upTo = isSpent ? tcp.acknowledgment : flow.upTo;
     const held = u32(upTo - tcp.acknowledgment);
     const most = max(flow.using, flow.used) * 2 + initial;
     const room = held < most ? most - held : 0;
 
     const payloadRate = rate - rate / 17;
     const burstNs = burst === 0 ? u64(usualBurstNs) : (u64(burst) * secondNs) / rate;
+    const handedNs = budget.handedNs;
     // What nobody wanted is gone.
-    const fromNs = max(budget.handedNs, nowNs - burstNs);
+    const fromNs = max(handedNs, nowNs - burstNs);
     const levelNs = max(nowNs, fromNs) - fromNs;
     const sharing = max(max(budget.sharing, budget.present), 1);
     const share = (min(nowNs - flow.servedNs, epochNs) * payloadRate) / secondNs / sharing;
     const spare = levelNs * 2 > burstNs ? arrived : 0;
-    const granted = min(min(share + spare, room), (levelNs * payloadRate) / secondNs);
-
-    if (!packet.insert([grantKind, grantLength, u16(grantExperiment), u32(upTo + granted)]))
+    let granted = min(min(share + spare, room), (levelNs * payloadRate) / secondNs);
+    let costNs = (granted * secondNs) / payloadRate + 1;
+    if (compareExchange(budget.handedNs, handedNs, fromNs + costNs) !== handedNs) {
+      // Another processor was faster.
+      granted = 0;
+      costNs = 0;
+    }
+    if (!packet.insert([grantKind, grantLength, u16(grantExperiment), u32(upTo + granted)])) {
+      fetchAdd(budget.handedNs, 0 - costNs);
       return cannot("option_space");
-    budget.handedNs = fromNs + (granted * secondNs) / payloadRate + 1;
+    }
     flow.upTo = u32(upTo + granted);
     flow.servedNs = nowNs;
   },

@@ -252,6 +252,8 @@ const listings: readonly (readonly [name: string, options: ChainOptions, hooks: 
   ["police", { actors: [["police", { rate: "10mbit" }]] }, ["tcx_ingress", "xdp"]],
   ["cap_window", { actors: [["cap_window", { window: 65_536 }]] }, ["tcx_ingress"]],
   ["clamp_mss", { actors: [["clamp_mss", { by: 8 }]] }, ["tcx_ingress"]],
+  ["grant_credits", { actors: [["grant_credits", { rate: "10mbit" }]] }, ["tcx_egress"]],
+  ["audit_credits", { actors: ["audit_credits"] }, ["tcx_ingress"]],
   ["pace", pacing, ["sock_ops", "iter_tcp", "iter_tcp_release"]],
   ["dst", { select: ["dst", { prefix: "10.0.0.0/8" }] }, ["tcx_ingress"]],
   ["src", { select: ["src", { prefix: "fd00::/64" }] }, ["tcx_ingress"]],

@@ -10,6 +10,7 @@ const packetHooks = ["xdp", "tcx_ingress", "tcx_egress"] as const;
 
 const chains: Readonly<Record<string, ChainOptions>> = {
   ...actorChains,
+  "grant_credits, which keeps accounts": { actors: ["record", ["grant_credits", { rate: "10mbit" }]] },
   "packet_type, which walks the options": selectorChains["join_syn"],
   "sequence of data, which reads DSS options in all their lengths":
     selectorChains["sequence of data, all in the lower half"],

@@ -4,6 +4,7 @@ import { actorChains, selectorChains } from "../compiler/testing/chains.ts";
 import { canTestRun, capturedFrames, generatedFrames, locateTcp } from "../compiler/testing/frames.ts";
 import { KernelRunner } from "../compiler/testing/kernel-runner.ts";
 import { chain, type ChainOptions, type Runner, type StateEntry } from "../compiler/testing/policy-harness.ts";
+import { makeFrame } from "../compiler/testing/packets.ts";
 import { WireError, parsePacket } from "../wire/index.ts";
 
 const packetHooks = ["xdp", "tcx_ingress", "tcx_egress"] as const;
@@ -31,7 +32,7 @@ function measured(_name: string, { key, fields }: StateEntry): Record<string, bi
   return { ...("rttUs" in fields && { rttUs }), scale: random % 15n, scaleKnown: 1n };
 }
 
-const optionWriters: ReadonlySet<string> = new Set(["blk_subflow", "clamp_mss"]);
+const optionWriters: ReadonlySet<string> = new Set(["blk_subflow", "clamp_mss", "audit_credits"]);
 const windowWriters: ReadonlySet<string> = new Set(["rate_limit", "cap_window"]);
 
 /** Bytes of a frame a chain may change: of the options, of the window, and of the checksum. */
@@ -95,7 +96,16 @@ function mustChange(options: ChainOptions, hook: Hook): boolean {
   return (options.actors ?? []).some((use) => [use].flat()[0] === "blk_subflow") || hook !== "tcx_egress";
 }
 
-const frames = [...capturedFrames(), ...generatedFrames(3000, 7)];
+/** ACKs of a subflow that carry grants, of which some are not to be believed. */
+const grants = Array.from({ length: 60 }, (_, i) =>
+  makeFrame({
+    options: [
+      { kind: "unknown", bytes: Uint8Array.of(254, 8, 0xec, 0xd7, i % 9 === 0 ? 9 : 0, i % 5, (i * 37) % 251, i) },
+    ],
+    tcp: { acknowledgment: 400 * i },
+  }),
+);
+const frames = [...capturedFrames(), ...generatedFrames(3000, 7), ...grants];
 
 describe.each(packetHooks)("VM and kernel agree on %s", (hook) => {
   const usable = frames.filter((frame) => canTestRun(frame, hook));

@@ -41,6 +41,7 @@ export const actorChains: Readonly<Record<string, ChainOptions>> = {
       ["clamp_mss", { by: 40 }],
     ],
   },
+  audit_credits: { actors: ["audit_credits"] },
   "blk_subflow, record, rate_limit": { actors: ["blk_subflow", "record", limit] },
   "blk_subflow, record, rate_limit at the rate of a set's member": {
     select: sources,

@@ -26,6 +26,7 @@ const inputs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   police: { rate: "30gbit" },
   cap_window: { window: 1_000_000 },
   clamp_mss: { by: 8 },
+  grant_credits: { rate: "30gbit" },
   mark: { mark: 7 },
   mac_modify: { source: "02:00:00:00:00:07", destination: "02:00:00:00:00:08" },
   redirect: { interface: "lo" },
