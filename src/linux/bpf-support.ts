@@ -3,7 +3,8 @@
  * Answers are kept: a kernel does not change under a process, its capabilities are asked for separately.
  */
 import { closeSync } from "node:fs";
-import { AttachType, MapType, ProgramType, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
+import { mapInfo } from "../bpf/map-info.ts";
+import { AttachType, MapType, ProgramType, type MapSpec, type MapTypeName, type ProgramTypeName } from "../bpf/spec.ts";
 import { tryBpf } from "./bpf-syscall.ts";
 import { errnos } from "./ffi.ts";
 import { kernelHasStruct } from "./kernel-btf.ts";
@@ -19,7 +20,7 @@ function feature(name: string, needs: string, probe: () => boolean): KernelFeatu
 
 const NO_SUCH_INTERFACE = 0x7fff_ffff;
 const LOOPBACK = 1;
-/** BPF_F_NO_PREALLOC, without which there are no tries. */
+/** BPF_F_NO_PREALLOC, without which there are no tries and no storage of sockets. */
 const NO_PREALLOC = 1;
 const NATIVE_XDP = 1 << 2;
 
@@ -55,10 +56,27 @@ const plainMapSupport = Object.fromEntries(
   ]),
 ) as Readonly<Record<Exclude<MapTypeName, TypedMap>, KernelFeature>>;
 
-/** Maps of a type. Those that need type information are known by structures of the kernel. */
+/** A record of 4 bytes. */
+const record: MapSpec = { name: "probe", type: "skStorage", keySize: 4, valueSize: 4, maxEntries: 0 };
+
+function makesSocketStorage(): boolean {
+  const { btf, keyType, valueType } = mapInfo(record)!;
+  const btfFd = tryBpf("btfLoad", { btf, size: btf.length }).result;
+  if (btfFd < 0) return false;
+  try {
+    const types = { btfFd, btfKeyTypeId: keyType, btfValueTypeId: valueType };
+    const { keySize, valueSize } = record;
+    const type = MapType.skStorage;
+    return accepted(tryBpf("mapCreate", { type, keySize, valueSize, flags: NO_PREALLOC, ...types }).result);
+  } finally {
+    closeSync(btfFd);
+  }
+}
+
+/** Maps of a type; that of operations by the kernel's own type information, which they need. */
 export const mapTypeSupport: Readonly<Record<MapTypeName, KernelFeature>> = {
   ...plainMapSupport,
-  skStorage: feature("map type skStorage", "Linux >= 5.10, CONFIG_NET", () => kernelHasStruct("bpf_local_storage_map")),
+  skStorage: feature("map type skStorage", "Linux >= 5.10, CONFIG_NET, CONFIG_DEBUG_INFO_BTF", makesSocketStorage),
   structOps: feature("map type structOps", "Linux >= 5.6, CONFIG_BPF_JIT", () =>
     kernelHasStruct("bpf_struct_ops_tcp_congestion_ops"),
   ),

@@ -17,14 +17,14 @@ import {
 import { tryBpf } from "./bpf-syscall.ts";
 import { findBpffs } from "./bpffs.ts";
 import { missingCapabilities, type Capability } from "./capabilities.ts";
-import { errnoName, SystemCallError } from "./ffi.ts";
-import { kernelHasStruct } from "./kernel-btf.ts";
-import type { KernelFeature } from "./kernel-error.ts";
+import { errnoName } from "./ffi.ts";
 import { findCgroup2 } from "./links/cgroup.ts";
 import { createIterLink } from "./links/iter.ts";
 import { encodeAttributes, NetlinkSocket } from "./netlink.ts";
+import { both, present, supported, trying, type Probe } from "./probe.ts";
 import { loadProgram } from "./programs.ts";
 import { closeSocket, openSocket, SOCK_STREAM } from "./socket-calls.ts";
+import { stackProbes } from "./stack-probes.ts";
 
 export interface Feature {
   readonly id: FeatureId;
@@ -39,19 +39,6 @@ export interface Feature {
   readonly detail: string;
   /** What to do when it is missing. */
   readonly remedy: string;
-}
-
-interface Answer {
-  readonly present: boolean;
-  readonly detail: string;
-}
-
-interface Probe {
-  readonly name: string;
-  readonly neededFor: string;
-  readonly optional?: true;
-  readonly remedy: string;
-  probe(): Answer;
 }
 
 const AF_INET = 2;
@@ -187,14 +174,7 @@ const probes = {
         }
       }),
   },
-  mptcpScheduler: {
-    name: "MPTCP schedulers in BPF",
-    neededFor: "schedulers of one's own inside the kernel",
-    optional: true,
-    remedy: "Use a kernel with struct_ops mptcp_sched_ops, which is not in mainline",
-    probe: () =>
-      trying(() => present(kernelHasStruct("bpf_struct_ops_mptcp_sched_ops"), "struct_ops mptcp_sched_ops by BTF")),
-  },
+  ...stackProbes,
 } as const satisfies Record<string, Probe>;
 export type FeatureId = keyof typeof probes;
 
@@ -279,28 +259,4 @@ function capability(name: Capability, neededFor: string): Probe {
       return { present: !missing, detail: missing ? "not effective" : "effective" };
     },
   };
-}
-
-function present(is: boolean, what: string): Answer {
-  return { present: is, detail: is ? what : `${what}: not there` };
-}
-
-function supported(feature: KernelFeature): Answer {
-  const is = feature.present();
-  return { present: is, detail: is ? "works" : `${feature.name} refused, needs ${feature.needs}` };
-}
-
-function both(first: KernelFeature, second: KernelFeature): Answer {
-  const answer = supported(first);
-  return answer.present ? supported(second) : answer;
-}
-
-/** An exception is the answer of a kernel that cannot. */
-function trying(probe: () => Answer): Answer {
-  try {
-    return probe();
-  } catch (error) {
-    const detail = error instanceof SystemCallError ? `${error.call}: ${error.code}` : (error as Error).message;
-    return { present: false, detail: detail.split("\n")[0] };
-  }
 }

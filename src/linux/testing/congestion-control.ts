@@ -1,34 +1,18 @@
 /** Congestion control by hand, for tests: the kernel's Reno through its functions, or a window that never changes. */
 import * as asm from "../../bpf/asm.ts";
-import type { Instruction } from "../../bpf/instruction.ts";
 import type { ProgramSpec, StructOpsSpec } from "../../bpf/spec.ts";
 import { loadCollection } from "../collection.ts";
 import type { KernelMap } from "../maps.ts";
-import { createStructOps } from "../struct-ops.ts";
 import type { KernelProgram } from "../programs.ts";
+import { congestionOperation, renoOperations } from "../stack-probes.ts";
+import { createStructOps } from "../struct-ops.ts";
 
 const struct = "tcp_congestion_ops";
 /** TCP_CONG_NON_RESTRICTED: network namespaces other than the first may use it. */
 const NON_RESTRICTED = 1;
 
-function operation(member: string, instructions: readonly Instruction[]): ProgramSpec {
-  return { name: member, type: "structOps", operation: { struct, member }, license: "GPL", instructions, maps: {} };
-}
-
-/** Hands the operation's arguments on to the function of the kernel that does it. The context is an array of u64. */
-function handedOn(member: string, args: number, kernelFunction: string): ProgramSpec {
-  const load = Array.from({ length: args }, (_, i) => args - 1 - i).map((i) => asm.load(8, i + 1, 1, 8 * i));
-  return operation(member, [...load, asm.callKernel(kernelFunction), asm.exit()]);
-}
-
-const reno: Readonly<Record<string, ProgramSpec>> = {
-  ssthresh: handedOn("ssthresh", 1, "tcp_reno_ssthresh"),
-  undo_cwnd: handedOn("undo_cwnd", 1, "tcp_reno_undo_cwnd"),
-  cong_avoid: handedOn("cong_avoid", 3, "tcp_reno_cong_avoid"),
-};
-
 function fixed(packets: number): ProgramSpec {
-  return operation("cong_avoid", [
+  return congestionOperation("cong_avoid", [
     asm.load(8, 1, 1, 0),
     asm.alu64.mov.imm(2, packets),
     asm.storeField(4, 1, "tcp_sock", "snd_cwnd", 2),
@@ -44,7 +28,7 @@ export interface HandMadeControl extends Disposable {
 
 /** Loads it, ready to be registered. @param cwnd packets, for a window that never changes */
 export function loadControl(name: string, cwnd?: number): HandMadeControl {
-  const specs = cwnd === undefined ? reno : { ...reno, cong_avoid: fixed(cwnd) };
+  const specs = cwnd === undefined ? renoOperations : { ...renoOperations, cong_avoid: fixed(cwnd) };
   const collection = loadCollection({ programs: specs });
   try {
     const map = createStructOps(controlSpec(name), collection.programs);
@@ -63,6 +47,6 @@ export function loadControl(name: string, cwnd?: number): HandMadeControl {
 }
 
 export function controlSpec(name: string): StructOpsSpec {
-  const operations = Object.fromEntries(Object.keys(reno).map((member) => [member, member]));
+  const operations = Object.fromEntries(Object.keys(renoOperations).map((member) => [member, member]));
   return { struct, operations, values: { name, flags: NON_RESTRICTED } };
 }
