@@ -60,6 +60,8 @@ export const MOVE_32 = InstructionClass.alu32 | AluOp.mov | Source.reg;
 const MOVE_IMM = InstructionClass.alu64 | AluOp.mov | Source.imm;
 const MOVE_IMM_32 = InstructionClass.alu32 | AluOp.mov | Source.imm;
 export const CALL = InstructionClass.jump64 | Control.call;
+/** BPF_PSEUDO_KFUNC_CALL: the `src` of a call of a kernel function. */
+const KERNEL_FUNCTION = 2;
 export const EXIT = InstructionClass.jump64 | Control.exit;
 export const GOTO = InstructionClass.jump64 | Control.always;
 
@@ -177,6 +179,16 @@ export const machine = {
     offset: 0,
     imm: helper,
     argumentCount,
+  }),
+  /** A function of the kernel, which the loader numbers. */
+  callKernel: (name: string, argumentCount: number): MachineInstruction => ({
+    opcode: CALL,
+    dst: 0,
+    src: KERNEL_FUNCTION,
+    offset: 0,
+    imm: 0,
+    argumentCount,
+    reference: { kind: "function", name },
   }),
   jump: (op: JumpOpName, width: 32 | 64, dst: number, src: number): MachineInstruction => ({
     opcode: (width === 32 ? InstructionClass.jump32 : InstructionClass.jump64) | JumpOp[op] | Source.reg,

@@ -217,12 +217,27 @@ class Selector {
         return;
       }
       case "store": {
-        const { base, offset } = this.#address(op.base, op.offset);
+        const { base, offset } = op.field ? { base: this.#use(op.base), offset: 0 } : this.#address(op.base, op.offset);
         const imm = this.#storedImmediate(op.size, op.value);
-        if (imm === undefined) this.#push(machine.store(op.size, base, offset, this.#use(op.value)));
-        else this.#push(machine.storeImm(op.size, base, offset, imm));
+        const store =
+          imm === undefined
+            ? machine.store(op.size, base, offset, this.#use(op.value))
+            : machine.storeImm(op.size, base, offset, imm);
+        this.#push(op.field ? { ...store, reference: { kind: "field", ...op.field } } : store);
         return;
       }
+      case "fieldAddress": {
+        const dst = this.#register(value);
+        const { field, negative } = op;
+        this.#into(dst, op.base);
+        const { struct, field: path } = field;
+        const reference = { kind: "fieldOffset", struct, field: path, ...(negative && { negative }) } as const;
+        this.#push({ ...machine.aluImm("add", 64, dst, 0), reference });
+        return;
+      }
+      case "kernelNumber":
+        this.#push({ ...machine.constant(this.#register(value), 0n), reference: op.number });
+        return;
       case "atomicAdd": {
         const { base, offset } = this.#address(op.base, op.offset);
         this.#push(machine.atomicAdd(op.size, base, offset, this.#use(op.value)));
@@ -247,7 +262,11 @@ class Selector {
         return;
       case "call": {
         op.args.forEach((arg, i) => this.#into(i + 1, arg));
-        this.#push(machine.call(op.helper, op.args.length));
+        this.#push(
+          typeof op.helper === "number"
+            ? machine.call(op.helper, op.args.length)
+            : machine.callKernel(op.helper, op.args.length),
+        );
         if (this.#uses[value.id]) this.#push(machine.move(this.#register(value), 0));
         return;
       }

@@ -14,6 +14,7 @@ import {
   type Edge,
   type IrFunction,
   type KernelField,
+  type KernelNumber,
   type Memory,
   type MemorySize,
   type Op,
@@ -219,8 +220,8 @@ export class Builder {
     return this.#emit(as ?? (size === 8 ? int64 : int32), { op: "load", size, base, offset, fresh: true });
   }
 
-  store(size: MemorySize, base: Value, offset: number, value: Value): void {
-    this.#emit(nothing, { op: "store", size, base, offset, value });
+  store(size: MemorySize, base: Value, offset: number, value: Value, field?: KernelField): void {
+    this.#emit(nothing, { op: "store", size, base, offset, value, ...(field && { field }) });
   }
 
   atomicAdd(size: 4 | 8, base: Value, offset: number, value: Value): void {
@@ -239,6 +240,19 @@ export class Builder {
     return this.#emit(base.type, { op: "pointerAdd", base, by });
   }
 
+  fieldAddress(base: Value, field: KernelField): Value {
+    return this.#emit(base.type, { op: "fieldAddress", base, field });
+  }
+
+  /** Of a pointer to a field, the structure that it is in. */
+  containerOf(base: Value, field: KernelField): Value {
+    return this.#emit(base.type, { op: "fieldAddress", base, field, negative: true });
+  }
+
+  kernelNumber(number: KernelNumber): Value {
+    return this.#emit(int32, { op: "kernelNumber", number });
+  }
+
   stack(size: number): Value {
     return this.#emit(pointer("stack"), { op: "stack", size });
   }
@@ -251,7 +265,7 @@ export class Builder {
     return this.#emit(pointer("map"), { op: "mapValue", map, offset });
   }
 
-  call(helper: number, args: readonly Value[], returns: Type, effects: "none" | "memory" | "packet"): Value {
+  call(helper: number | string, args: readonly Value[], returns: Type, effects: "none" | "memory" | "packet"): Value {
     return this.#emit(returns, { op: "call", helper, args, effects });
   }
 

@@ -10,7 +10,7 @@ export interface Machine {
   allocate(size: number): bigint;
   load(address: bigint, size: number): bigint;
   store(address: bigint, size: number, value: bigint): void;
-  call(helper: number, args: readonly bigint[]): bigint;
+  call(helper: number | string, args: readonly bigint[]): bigint;
 }
 
 /** The function's result as a bit pattern. Fails after `maxBlocks` blocks. */
@@ -94,6 +94,9 @@ function compute(value: Value, valueOf: (value: Value) => bigint, machine: Machi
     }
     case "pointerAdd":
       return BigInt.asUintN(64, valueOf(op.base) + valueOf(op.by));
+    case "fieldAddress":
+    case "kernelNumber":
+      throw new Error(`${op.op} has a value in a kernel only`);
     case "stack":
       return machine.allocate(op.size);
     case "map":

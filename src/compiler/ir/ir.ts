@@ -3,7 +3,7 @@
  * block has parameters (instead of phi nodes), a list of values and one terminator. The front end makes it through
  * `builder.ts`, the back end optimises it and emits eBPF.
  */
-import type { SourcePosition } from "../../bpf/instruction.ts";
+import type { Reference, SourcePosition } from "../../bpf/instruction.ts";
 
 /** Where a pointer points; decides aliasing and what the verifier wants to see before a dereference. */
 export type Memory = "context" | "packet" | "packetEnd" | "stack" | "map" | "mapHandle" | "kernel";
@@ -56,6 +56,7 @@ export type Op =
       readonly size: MemorySize;
       readonly base: Value;
       readonly offset: number;
+      readonly field?: KernelField;
       readonly value: Value;
     }
   /** 4- or 8-byte atomic addition without fetch. */
@@ -85,6 +86,10 @@ export type Op =
     }
   /** base + by bytes; `by` is a 64-bit int. Loads and stores carry constant offsets themselves. */
   | { readonly op: "pointerAdd"; readonly base: Value; readonly by: Value }
+  /** base plus, or (`negative`) minus, the offset of a field of a kernel structure. */
+  | { readonly op: "fieldAddress"; readonly base: Value; readonly field: KernelField; readonly negative?: true }
+  /** A 32-bit number that only the kernel's type information knows. */
+  | { readonly op: "kernelNumber"; readonly number: KernelNumber }
   /** Address of `size` bytes of stack, 8-byte aligned, not initialised; each value of this op is its own object. */
   | { readonly op: "stack"; readonly size: number }
   /** The map itself, for a helper's argument. */
@@ -92,13 +97,13 @@ export type Op =
   /** Address of byte `offset` in entry 0 of an array map; never null. */
   | { readonly op: "mapValue"; readonly map: string; readonly offset: number }
   /**
-   * A helper by number. `effects` is "none" for helpers that only return a value and may be dropped (ktime_get_ns is not
+   * A helper by number, or a function of the kernel by name. `effects` is "none" for helpers that only return a value and may be dropped (ktime_get_ns is not
    * merged with another call, though: calls are never merged); "memory" reads or writes stack and map memory;
    * "packet" also changes packet memory and makes every packet pointer invalid.
    */
   | {
       readonly op: "call";
-      readonly helper: number;
+      readonly helper: number | string;
       readonly args: readonly Value[];
       readonly effects: "none" | "memory" | "packet";
     };
@@ -106,7 +111,11 @@ export type Op =
 export interface KernelField {
   readonly struct: string;
   readonly field: string;
+  /** Bytes that it must have; where it is absent, the kernel's field may have any size. */
+  readonly size?: number;
 }
+
+export type KernelNumber = Extract<Reference, { kind: "type" | "bitField" }>;
 
 export interface Value {
   readonly id: number;

@@ -1,5 +1,5 @@
 /** Readable text of a function, for tests and for errors of the compiler itself. */
-import type { Block, Edge, IrFunction, Op, Terminator, Type, Value } from "./ir.ts";
+import type { Block, Edge, IrFunction, KernelField, KernelNumber, Op, Terminator, Type, Value } from "./ir.ts";
 
 /**
  * The whole function, one line a value:
@@ -61,9 +61,9 @@ function printOp(op: Op): string {
     case "compare":
       return `compare ${op.fn} ${name(op.left)}, ${name(op.right)}`;
     case "load":
-      return `load${op.size} ${address(op.base, op.offset, op.field && `${op.field.struct}.${op.field.field}`)}`;
+      return `load${op.size} ${address(op.base, op.offset, op.field && fieldName(op.field))}`;
     case "store":
-      return `store${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
+      return `store${op.size} ${address(op.base, op.offset, op.field && fieldName(op.field))}, ${name(op.value)}`;
     case "atomicAdd":
     case "atomicFetchAdd":
       return `${op.op}${op.size} ${address(op.base, op.offset)}, ${name(op.value)}`;
@@ -71,6 +71,10 @@ function printOp(op: Op): string {
       return `${op.op}${op.size} ${address(op.base, op.offset)}, ${name(op.expected)}, ${name(op.value)}`;
     case "pointerAdd":
       return `pointerAdd ${name(op.base)}, ${name(op.by)}`;
+    case "fieldAddress":
+      return `fieldAddress ${name(op.base)}, ${op.negative ? "-" : ""}${fieldName(op.field)}`;
+    case "kernelNumber":
+      return numberName(op.number);
     case "stack":
       return `stack ${op.size}`;
     case "map":
@@ -80,6 +84,14 @@ function printOp(op: Op): string {
     case "call":
       return `call ${op.helper}(${op.args.map(name).join(", ")})${op.effects === "none" ? "" : ` !${op.effects}`}`;
   }
+}
+
+function fieldName({ struct, field }: KernelField): string {
+  return `${struct}.${field}`;
+}
+
+function numberName(number: KernelNumber): string {
+  return number.kind === "type" ? `type ${number.struct}` : `${number.part} of ${fieldName(number)}`;
 }
 
 function address(base: Value, offset: number, field?: string): string {

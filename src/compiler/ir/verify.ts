@@ -141,11 +141,17 @@ function checkOp(op: Op, type: Type): string | undefined {
     case "atomicFetchAdd":
       return wants(op.size === 8 ? 64 : 32) ?? (op.base.type.kind === "pointer" ? undefined : "the base is no pointer");
     case "store":
+      if (op.field && op.offset !== 0) return "a field's store has an offset";
+      return op.base.type.kind === "pointer" ? undefined : "the base is no pointer";
     case "atomicAdd":
       return op.base.type.kind === "pointer" ? undefined : "the base is no pointer";
     case "pointerAdd":
       if (op.base.type.kind !== "pointer") return "the base is no pointer";
       return isInt(op.by, 64) ? undefined : "the distance is not i64";
+    case "fieldAddress":
+      return isPointer(op.base, "kernel") ? undefined : "the base is no kernel pointer";
+    case "kernelNumber":
+      return wants(32);
     case "call":
       return op.args.length <= 5 ? undefined : "a helper takes five arguments at most";
     case "parameter":
@@ -157,12 +163,12 @@ function checkOp(op: Op, type: Type): string | undefined {
   }
 }
 
-/** Integers of one type, a pointer against null, or pointers into a packet and to its end. */
+/** Integers of one type, a pointer against null, two pointers into the kernel, or into a packet and to its end. */
 function checkComparison(fn: CompareFn, left: Value, right: Value): string | undefined {
   if (left.type.kind !== "pointer") return sameInts(left, right);
   if (right.type.kind === "pointer") {
     const memories = `${left.type.memory} ${right.type.memory}`;
-    return /^packet(End)? packet(End)?$/.test(memories) ? undefined : `cannot compare ${memories}`;
+    return /^(packet(End)? packet(End)?|kernel kernel)$/.test(memories) ? undefined : `cannot compare ${memories}`;
   }
   const isNull = right.op.op === "const" && right.op.value === 0n && isInt(right, 64);
   const isEquality = fn === "eq" || fn === "ne";

@@ -33,10 +33,14 @@ export function forEachOperand(op: Op, f: (value: Value) => void): void {
       f(op.base);
       f(op.by);
       return;
+    case "fieldAddress":
+      f(op.base);
+      return;
     case "call":
       for (const arg of op.args) f(arg);
       return;
     case "const":
+    case "kernelNumber":
     case "parameter":
     case "context":
     case "stack":
@@ -62,7 +66,8 @@ export function mapOperands(op: Op, f: (value: Value) => Value): Op {
       const value = f(op.value);
       return value === op.value ? op : { ...op, value };
     }
-    case "load": {
+    case "load":
+    case "fieldAddress": {
       const base = f(op.base);
       return base === op.base ? op : { ...op, base };
     }
@@ -88,6 +93,7 @@ export function mapOperands(op: Op, f: (value: Value) => Value): Op {
       return args.every((arg, i) => arg === op.args[i]) ? op : { ...op, args };
     }
     case "const":
+    case "kernelNumber":
     case "parameter":
     case "context":
     case "stack":

@@ -110,7 +110,7 @@ function placeOf(op: Access): Place {
     root = root.op.base;
   }
   const memory = op.base.type.kind === "pointer" ? op.base.type.memory : "kernel";
-  const field = op.op === "load" && op.field ? `${op.field.struct}.${op.field.field}` : "";
+  const field = (op.op === "load" || op.op === "store") && op.field ? `${op.field.struct}.${op.field.field}` : "";
   return { memory, root, offset, size: op.size, field };
 }
 
@@ -124,6 +124,8 @@ function mayChange(write: Write, place: Place): boolean {
   if (write === "packet") return true;
   if (write === "memory") return memory === "stack" || memory === "map" || memory === "kernel";
   if (write.memory !== memory) return false;
+  // Where a field lies, and whether another one overlaps it, is known to the kernel only.
+  if (write.field || place.field) return true;
   if (write.root === place.root) {
     return write.offset < place.offset + place.size && place.offset < write.offset + write.size;
   }

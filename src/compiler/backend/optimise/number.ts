@@ -259,6 +259,10 @@ function keyOf(op: Op, type: Type): string | undefined {
       return `signExtend${op.from} ${op.value.id}`;
     case "pointerAdd":
       return `pointerAdd ${pair(op.base, op.by, false)}`;
+    case "fieldAddress":
+      return `fieldAddress ${op.base.id} ${op.negative ?? false} ${op.field.struct}.${op.field.field}`;
+    case "kernelNumber":
+      return `kernelNumber ${JSON.stringify(op.number)}`;
     case "context":
       return "context";
     case "map":

@@ -56,7 +56,7 @@ export function simplify(op: Op, type: Type, rewriter: Rewriter): Op | Value | u
       return withFoldedAddress(op, rewriter);
     case "store": {
       const value = op.size === 8 ? op.value : withoutUselessBits(op.value, op.size);
-      const folded = withFoldedAddress(op, rewriter);
+      const folded = op.field ? undefined : withFoldedAddress(op, rewriter);
       return value === op.value ? folded : { ...(folded ?? op), value };
     }
     default:
