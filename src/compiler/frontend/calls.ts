@@ -13,6 +13,7 @@ import type { RunFunction } from "./program.ts";
 import { refreshPacket } from "./refresh.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import { lowerHmac } from "./hmac.ts";
+import { lowerKernelCall } from "./kernel-calls.ts";
 import { lowerToken, lowerTokenV0 } from "./tokens.ts";
 import { describeValue, isSigned, type LanguageValue, type View } from "./values.ts";
 
@@ -103,12 +104,20 @@ function branchOnFunction(
   });
 }
 
-function lowerArguments(lowering: Lowering, node: ts.CallExpression): LanguageValue[] {
+export function lowerArguments(lowering: Lowering, node: ts.CallExpression): LanguageValue[] {
   return node.arguments.map((argument) => lowerExpression(lowering, argument));
 }
 
 function lowerMethod(lowering: Lowering, node: ts.CallExpression, callee: ts.PropertyAccessExpression): LanguageValue {
+  if (ts.isIdentifier(callee.expression)) {
+    const name = lowering.program.languageName(callee.expression);
+    if (name === "base" || name === "reno") return lowerKernelCall(lowering, name, callee.name.text, node);
+  }
   const object = lowerExpression(lowering, callee.expression);
+  const written =
+    (object.kind === "view" || object.kind === "nullable") &&
+    object.view.callAsWritten?.(lowering, callee.name.text, node);
+  if (written) return written;
   const finder = object.kind === "view" && callee.name.text === "find" ? object.view : undefined;
   if (finder?.find) return lowerFind(lowering, finder as View & Required<Pick<View, "find">>, node);
   const args = lowerArguments(lowering, node);

@@ -153,6 +153,22 @@ const table = {
     "What observe names is not a function that can be compiled",
     "Write observe(packet, state) { … }, or name a function declared at the top of a module",
   ],
+  stackOperation: [
+    "EM1070",
+    "$1 is no operation of in-stack policies",
+    "The operations are $2",
+  ],
+  stackSocket: [
+    "EM1071",
+    "$1 works on the socket that the operation is given",
+    "Pass the operation's own socket, and its sample, on as they are",
+  ],
+  stackLimit: ["EM1072", "The kernel does not allow $1 in $2", "Do it in another operation"],
+  kernelField: [
+    "EM1073",
+    "field() takes the path of a field, written out, and an integer type: it cannot read $1",
+    'Write field("$2", u32)',
+  ],
 } as const satisfies Record<string, readonly [code: string, message: string, advice: string]>;
 
 export type DiagnosticName = keyof typeof table;

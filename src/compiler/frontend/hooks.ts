@@ -5,6 +5,8 @@ export type PacketHook = "xdp" | "tcx_ingress" | "tcx_egress";
 /** `sock_ops`: callbacks of a cgroup's sockets. `iter_tcp`: a walk over all sockets, once. `iter_tcp_release`: one that undoes. */
 export type SocketHook = "sock_ops" | "iter_tcp" | "iter_tcp_release";
 export type Hook = PacketHook | SocketHook;
+/** An operation of the kernel's own that a policy does. No chain is there. */
+export type StackHook = "struct_ops";
 
 export interface HookFacts {
   readonly programType: ProgramTypeName;
@@ -57,6 +59,9 @@ export const hooks: Readonly<Record<Hook, HookFacts>> = {
     title: "socket",
   },
 };
+
+/** For messages. */
+export const titleOf = (hook: Hook | StackHook): string => (hook === "struct_ops" ? "in-stack" : hooks[hook].title);
 
 export const isPacketHook = (hook: Hook): hook is PacketHook =>
   hook === "xdp" || hook === "tcx_ingress" || hook === "tcx_egress";

@@ -5,10 +5,11 @@
 import type ts from "typescript6";
 import { Builder, type Variable } from "../ir/builder.ts";
 import { int32, int64, type Block, type CompareFn, type Value } from "../ir/ir.ts";
+import type { Base } from "../../policy/stack.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { CompileError, diagnose, type DiagnosticName } from "./diagnostics.ts";
 import type { Emitter } from "./events.ts";
-import type { Hook } from "./hooks.ts";
+import type { Hook, StackHook } from "./hooks.ts";
 import type { ParsedPacket } from "./views/packet.ts";
 import type { PacketMemory } from "./packet-memory.ts";
 import type { PolicyProgram } from "./program.ts";
@@ -48,7 +49,7 @@ export interface Effects {
 
 export class Lowering {
   readonly builder: Builder;
-  readonly hook: Hook;
+  readonly hook: Hook | StackHook;
   readonly program: PolicyProgram;
   readonly bindings = new Map<ts.Symbol, Binding>();
   /** Functions being inlined, outermost first. */
@@ -68,10 +69,12 @@ export class Lowering {
   packet: ParsedPacket | undefined;
   /** Where per-packet state is. */
   packetMemory!: PacketMemory;
+  /** What an in-stack policy builds on. */
+  base: Base | undefined;
   /** How the policy being lowered emits events. */
   emitter!: Emitter;
 
-  constructor(builder: Builder, program: PolicyProgram, hook: Hook) {
+  constructor(builder: Builder, program: PolicyProgram, hook: Hook | StackHook) {
     this.builder = builder;
     this.program = program;
     this.hook = hook;

@@ -60,6 +60,8 @@ export interface View {
   /** Takes or sets the flag of a claimable record; undefined where it is none. */
   claim?(lowering: Lowering): LanguageValue | undefined;
   offer?(lowering: Lowering): LanguageValue | undefined;
+  /** A method with arguments that are no values: names of types, constants. undefined for others. */
+  callAsWritten?(lowering: Lowering, method: string, node: ts.CallExpression): LanguageValue | undefined;
   call?(
     lowering: Lowering,
     method: string,

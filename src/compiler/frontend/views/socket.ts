@@ -47,12 +47,8 @@ export class SocketView implements View {
     const { builder } = lowering;
     const release = this.#socket.hook === "iter_tcp_release";
     const rate = release ? builder.const(unlimited) : lowering.coerce(value, "u32", node);
-    const memory = builder.stack(8);
-    builder.store(4, memory, 0, rate);
     const exit = builder.block();
-    const target = this.#target(lowering, exit);
-    const constants = [socketLevel, maxPacingRate].map((number) => builder.const(number, 64)) as [Value, Value];
-    builder.call(helpers.setsockopt.number, [target, ...constants, memory, builder.const(4, 64)], int64, "memory");
+    setMaxPacingRate(lowering, this.#target(lowering, exit), rate);
     lowering.effects?.acted();
     builder.jump(exit);
     lowering.enter(exit);
@@ -69,6 +65,14 @@ export class SocketView implements View {
     lowering.enter(full);
     return tcp;
   }
+}
+
+/** Sets SO_MAX_PACING_RATE of what setsockopt takes; `rate` has 32 bits. */
+export function setMaxPacingRate({ builder }: Lowering, target: Value, rate: Value): void {
+  const memory = builder.stack(8);
+  builder.store(4, memory, 0, rate);
+  const constants = [socketLevel, maxPacingRate].map((number) => builder.const(number, 64)) as [Value, Value];
+  builder.call(helpers.setsockopt.number, [target, ...constants, memory, builder.const(4, 64)], int64, "memory");
 }
 
 /** `packet` as selectors see it where there is none: what the socket's own packets carry. */
@@ -164,14 +168,27 @@ export function parseIterated(
   const present = builder.block();
   builder.branch("ne", sock, builder.const(0, 64), present, other);
   lowering.enter(present);
+  const live = builder.block();
+  builder.branch("test", stateBit(lowering, sock), builder.const(sendingStates), live, other);
+  lowering.enter(live);
+  return { hook, context, sock, ...flowOfSock(lowering, sock) };
+}
+
+/** Bits of states in which this host may still send: TCP_ESTABLISHED is 1, TCP_CLOSE_WAIT 8. */
+export const sendingStates = (1 << 1) | (1 << 8);
+
+/** One bit, for the state of a `struct sock_common *`. */
+export function stateBit({ builder }: Lowering, sock: Value): Value {
+  const state = builder.load(1, sock, 0, int32, { struct: "sock_common", field: "skc_state" });
+  return builder.binary("shl", builder.const(1), state);
+}
+
+/** The 4-tuple of a `struct sock_common *`. */
+export function flowOfSock(lowering: Lowering, sock: Value): Pick<ParsedSocket, "isV4" | "flow"> {
+  const { builder } = lowering;
   const field = (size: 1 | 2 | 4, name: string): Value =>
     builder.load(size, sock, 0, int32, { struct: "sock_common", field: name });
   const v6Word = (name: string, word: number): Value => field(4, `${name}.in6_u.u6_addr32[${word}]`);
-  const live = builder.block();
-  // TCP_ESTABLISHED is 1, TCP_CLOSE_WAIT 8: the states in which this host may still send.
-  const states = builder.binary("shl", builder.const(1), field(1, "skc_state"));
-  builder.branch("test", states, builder.const((1 << 1) | (1 << 8)), live, other);
-  lowering.enter(live);
   const isV4 = family(lowering, field(2, "skc_family"), (word) => v6Word("skc_v6_daddr", word));
   const address = (v4: string, v6: string): AddressValue =>
     loadedAddress(
@@ -186,7 +203,7 @@ export function parseIterated(
     remotePort: () => builder.swap(16, field(2, "skc_dport")),
     localPort: () => field(2, "skc_num"),
   };
-  return { hook, context, sock, isV4, flow };
+  return { isV4, flow };
 }
 
 /** 1 when the socket speaks IPv4: AF_INET (2), or an IPv6 socket whose peer is IPv4-mapped. */
