@@ -225,7 +225,6 @@ function programSpec(
   maps: Readonly<Record<string, MapSpec>>,
 ): ProgramSpec {
   const { programType, attachType, attachTarget } = hooks[hook];
-  const used = new Set(instructions.flatMap(({ reference }) => (namesMap(reference) ? [reference.map] : [])));
   return {
     name: name.replace(/[^A-Za-z0-9_.]/g, "_").slice(0, 15),
     type: programType,
@@ -233,11 +232,21 @@ function programSpec(
     ...(attachTarget && { attachTarget }),
     license: "GPL",
     instructions,
-    maps: Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key))),
+    maps: usedMaps(instructions, maps),
   };
 }
 
-function emitOrExplain(ir: IrFunction, position: () => SourcePosition): Instruction[] {
+/** The maps that instructions refer to. */
+export function usedMaps(
+  instructions: readonly Instruction[],
+  maps: Readonly<Record<string, MapSpec>>,
+): Record<string, MapSpec> {
+  const used = new Set(instructions.flatMap(({ reference }) => (namesMap(reference) ? [reference.map] : [])));
+  return Object.fromEntries(Object.entries(maps).filter(([key]) => used.has(key)));
+}
+
+/** @throws {CompileError} for what is too large, at `position` */
+export function emitOrExplain(ir: IrFunction, position: () => SourcePosition): Instruction[] {
   try {
     return emit(ir);
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The compiler: policies in TypeScript to eBPF specs. */
 export * from "./compile.ts";
 export { checkForeign, ForeignError, foreignMapPrefix } from "./foreign.ts";
+export * from "./in-stack.ts";
 export * from "./layout.ts";
 export * from "./sets.ts";
 export * from "./steps.ts";

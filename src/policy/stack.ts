@@ -12,6 +12,8 @@ import type { ParameterType, u32, u64, u8 } from "./types.ts";
 export interface SubflowFacts {
   /** The number of the subflow in its connection, from 1; 0 on plain TCP. */
   readonly id: u32;
+  /** As the key of `flows(…)` state. */
+  readonly flow: Flow;
   /** Whether this host or the peer wants it used only when there is no other. */
   readonly backup: boolean;
   readonly cwnd: u32;
@@ -20,6 +22,7 @@ export interface SubflowFacts {
   /** 0 before the first sample. */
   readonly srttUs: u32;
   readonly rttVarUs: u32;
+  /** 2^32 - 1 before the first sample. */
   readonly minRttUs: u32;
   /** Packets sent that are neither acknowledged nor thought lost. */
   readonly inFlight: u32;
@@ -57,6 +60,7 @@ export interface SubflowFacts {
 
 /** The socket of one subflow as its congestion control sees it. */
 export interface StackSocket extends SubflowFacts {
+  /** A window of 0 is taken as 1: a socket without one would never send again. */
   cwnd: u32;
   ssthresh: u32;
   /** What `reno.congAvoidAi` counts until the window grows by one. */
@@ -65,9 +69,7 @@ export interface StackSocket extends SubflowFacts {
   pacingRate: u64;
   /** Caps pacing, from now on. Writing it costs a call of setsockopt: write what has changed. */
   maxPacingRate: u64;
-  /** The subflow, as the key of `flows(…)` state. */
-  readonly flow: Flow;
-  /** undefined on plain TCP, and after a fallback to it. */
+  /** undefined on plain TCP. */
   readonly connection: Connection | undefined;
 }
 

@@ -153,11 +153,7 @@ const table = {
     "What observe names is not a function that can be compiled",
     "Write observe(packet, state) { … }, or name a function declared at the top of a module",
   ],
-  stackOperation: [
-    "EM1070",
-    "$1 is no operation of in-stack policies",
-    "The operations are $2",
-  ],
+  stackOperation: ["EM1070", "$1 is no operation of in-stack policies", "The operations are $2"],
   stackSocket: [
     "EM1071",
     "$1 works on the socket that the operation is given",

@@ -80,18 +80,10 @@ export class Members {
   prepare(other: Block): void {
     const { builder } = this.#lowering;
     const found = builder.block();
-    const key = builder.stack(4);
-    builder.store(4, key, 0, builder.const(0));
-    const keySize = Math.max(flowKeySize, ...this.#layout.sets.map((set) => set.keySize));
-    const recordSize = Math.max(8, ...this.#layout.state.map(({ size, kind }) => (kind === "perPacket" ? 0 : size)));
-    // Both are filled anew for each use; memory that no program of the chain uses costs nothing.
-    const shares = recordSize > hashMemory / 4;
-    const record = builder.stack(shares ? Math.max(recordSize, hashMemory) : recordSize);
-    const hash = shares ? record : builder.stack(hashMemory);
-    this.#lowering.scratch = { flowKey: builder.stack(keySize), record, zeroKey: key, hash };
+    makeScratch(this.#lowering, this.#layout);
     this.#counters = builder.call(
       helpers.mapLookupElem.number,
-      [builder.map(countersMap), key],
+      [builder.map(countersMap), this.#lowering.scratch.zeroKey],
       pointer("map", true),
       "memory",
     );
@@ -135,7 +127,11 @@ export class Members {
     this.#lowering.packet = subject.kind === "packet" ? subject.packet : undefined;
     if (use.set) this.#lookUp(use, selector, subject, matched, no);
     else
-      this.#lower(this.#findRun(use), { kind: "condition", yes: matched, no }, [{ kind: "view", view }, params, state]);
+      lowerRun(this.#lowering, this.#findRun(use), { kind: "condition", yes: matched, no }, [
+        { kind: "view", view },
+        params,
+        state,
+      ]);
     if (!this.#lowering.enter(matched)) return;
     this.count({ kind: "matched", selector });
     builder.jump(yes);
@@ -164,7 +160,7 @@ export class Members {
     lowering.packet = subject.kind === "packet" ? subject.packet : undefined;
     const args = [view, params, state].map((one): LanguageValue => ({ kind: "view", view: one }));
     if (subject.kind === "packet") subject.packet.removals.start(lowering);
-    this.#lower(this.#findRun(use), { kind: "nothing", exit }, args);
+    lowerRun(lowering, this.#findRun(use), { kind: "nothing", exit }, args);
     builder.jump(exit);
     lowering.enter(exit);
     lowering.effects = undefined;
@@ -217,7 +213,7 @@ export class Members {
       this.#emitAs(kind, index);
       lowering.packet = packet;
       const args = [new PacketView(packet), state].map((view): LanguageValue => ({ kind: "view", view }));
-      this.#lower(run, { kind: "nothing", exit }, args);
+      lowerRun(lowering, run, { kind: "nothing", exit }, args);
       lowering.builder.jump(exit);
       lowering.enter(exit);
       lowering.builder.position = undefined;
@@ -236,22 +232,42 @@ export class Members {
   #findRun(use: PolicyUse): RunFunction {
     return this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name);
   }
+}
 
-  #lower(run: RunFunction, target: ReturnTarget, args: readonly LanguageValue[]): void {
-    const lowering = this.#lowering;
-    lowering.functions.push(run);
-    withReturn(lowering, target, () => {
-      // The verifier follows a walk over options for long: not once for each way on which parsing led here.
-      if (lowering.packet && lowering.manyWays && walksOptions(run, lowering.program))
-        refreshPacket(lowering, lowering.packet, endOfTurn(lowering));
-      run.parameters.forEach((parameter, i) => bindPattern(lowering, parameter.name, args[i] ?? { kind: "undefined" }));
-      const body = run.body!;
-      if (ts.isBlock(body)) return lowerBody(lowering, body);
-      const value = lowerExpression(lowering, body);
-      return target.kind === "condition" ? branchOn(lowering, value, body, target.yes, target.no) : undefined;
-    });
-    lowering.functions.pop();
-  }
+/** Lowers a policy's own function. */
+export function lowerRun(
+  lowering: Lowering,
+  run: RunFunction,
+  target: ReturnTarget,
+  args: readonly LanguageValue[],
+): void {
+  lowering.functions.push(run);
+  withReturn(lowering, target, () => {
+    // The verifier follows a walk over options for long: not once for each way on which parsing led here.
+    if (lowering.packet && lowering.manyWays && walksOptions(run, lowering.program))
+      refreshPacket(lowering, lowering.packet, endOfTurn(lowering));
+    run.parameters.forEach((parameter, i) => bindPattern(lowering, parameter.name, args[i] ?? { kind: "undefined" }));
+    const body = run.body!;
+    if (ts.isBlock(body)) return lowerBody(lowering, body);
+    const value = lowerExpression(lowering, body);
+    if (target.kind === "condition") return branchOn(lowering, value, body, target.yes, target.no);
+    if (target.kind === "variable") lowering.builder.write(target.variable, lowering.asType(value, target.type, body));
+  });
+  lowering.functions.pop();
+}
+
+/** Makes the memory that arguments of map helpers are written to; what no program uses costs nothing. */
+export function makeScratch(lowering: Lowering, { sets, state }: ChainLayout): void {
+  const { builder } = lowering;
+  const zeroKey = builder.stack(4);
+  builder.store(4, zeroKey, 0, builder.const(0));
+  const keySize = Math.max(flowKeySize, ...sets.map((set) => set.keySize));
+  const recordSize = Math.max(8, ...state.map(({ size, kind }) => (kind === "perPacket" ? 0 : size)));
+  // Both are filled anew for each use.
+  const shares = recordSize > hashMemory / 4;
+  const record = builder.stack(shares ? Math.max(recordSize, hashMemory) : recordSize);
+  const hash = shares ? record : builder.stack(hashMemory);
+  lowering.scratch = { flowKey: builder.stack(keySize), record, zeroKey, hash };
 }
 
 /** The state that an observing function takes by name, as `(packet, { connections })`; undefined when it takes all of it. */

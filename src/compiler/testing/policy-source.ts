@@ -42,6 +42,7 @@ function definitions(files: ReadonlyMap<string, string>): Map<string, Policy> {
     selector: noting(language.selector),
     actor: noting(language.actor),
     socketActor: noting(language.socketActor),
+    congestionControl: noting(language.congestionControl),
   };
   const modules = new Map<string, object>();
   const load = (path: string): object => {

@@ -33,8 +33,7 @@ class SubflowView implements View {
   }
 
   get(lowering: Lowering, property: string): LanguageValue | undefined {
-    if (property === "flow")
-      return { kind: "view", view: new FlowView(flowOfSock(lowering, this.subflow.tcp).flow) };
+    if (property === "flow") return { kind: "view", view: new FlowView(flowOfSock(lowering, this.subflow.tcp).flow) };
     return subflowFact(lowering, this.subflow, property);
   }
 
@@ -48,15 +47,19 @@ export class StackSocketView extends SubflowView {
   /** A `struct tcp_sock *` that the kernel's functions take. */
   readonly pointer: Value;
   readonly #inRelease: boolean;
-  constructor(lowering: Lowering, pointer: Value, inRelease: boolean) {
-    super("socket", { tcp: pointer, context: () => subflowContext(lowering, pointer) });
+  constructor(pointer: Value, inRelease: boolean) {
+    super("socket", { tcp: pointer, context: (lowering) => subflowContext(lowering, pointer) });
     this.pointer = pointer;
     this.#inRelease = inRelease;
   }
 
+  socketPointer(): Value {
+    return this.pointer;
+  }
+
   override get(lowering: Lowering, property: string): LanguageValue | undefined {
     if (property !== "connection") return super.get(lowering, property);
-    const connection = loadPointer(lowering, this.subflow.context(), subflowField("conn"), "mptcp_sock");
+    const connection = loadPointer(lowering, this.subflow.context(lowering), subflowField("conn"), "mptcp_sock");
     return { kind: "nullable", pointer: connection, view: new ConnectionView(connection) };
   }
 
@@ -72,7 +75,9 @@ export class StackSocketView extends SubflowView {
     const written = lowering.coerce(value, type, node);
     // A socket without a window would never send again.
     const isWindow = property === "cwnd";
-    const stored = isWindow ? builder.binary("add", written, builder.compare("eq", written, builder.const(0))) : written;
+    const stored = isWindow
+      ? builder.binary("add", written, builder.compare("eq", written, builder.const(0)))
+      : written;
     storeField(lowering, this.pointer, { struct, field }, integerSizes[type], stored);
     return true;
   }

@@ -9,7 +9,7 @@ export interface SubflowPointers {
   /** A `struct tcp_sock *`, which is a pointer to the structures that it begins with, too. */
   readonly tcp: Value;
   /** The `struct mptcp_subflow_context *`; null on plain TCP. */
-  context(): Value;
+  readonly context: (lowering: Lowering) => Value;
 }
 
 /** An integer that lies as it is in `struct tcp_sock`, or in what it begins with. */
@@ -55,10 +55,10 @@ export const plainFacts: Readonly<Record<string, PlainFact>> = {
 /** Facts that are made of several fields. */
 const madeFacts: Readonly<Record<string, (lowering: Lowering, subflow: SubflowPointers) => LanguageValue>> = {
   id: (lowering, { context }) =>
-    lowering.integer("u32", loadField(lowering, context(), subflowField("subflow_id"), "u32")),
+    lowering.integer("u32", loadField(lowering, context(lowering), subflowField("subflow_id"), "u32")),
   backup: (lowering, { context }) => {
     const { builder } = lowering;
-    const pointer = context();
+    const pointer = context(lowering);
     const [own, peers] = ["request_bkup", "backup"].map((field) => loadBits(lowering, pointer, subflowField(field)));
     return lowering.boolean("ne", builder.binary("or", own, peers), builder.const(0));
   },
@@ -135,6 +135,12 @@ export function castTo({ builder }: Lowering, address: Value, struct: string): V
   );
 }
 
-export function storeField({ builder }: Lowering, base: Value, field: KernelField, size: MemorySize, value: Value): void {
+export function storeField(
+  { builder }: Lowering,
+  base: Value,
+  field: KernelField,
+  size: MemorySize,
+  value: Value,
+): void {
   builder.store(size, base, 0, value, { ...field, size });
 }
