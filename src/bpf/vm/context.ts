@@ -115,6 +115,8 @@ export const sockOpsContext = fields({
   skTxhash: { offset: 164, size: 4, writable: true },
   bytesReceived: { offset: 168, size: 8 },
   bytesAcked: { offset: 176, size: 8 },
+  /** The address of the socket. */
+  sk: { offset: 184, size: 8 },
   skbLen: { offset: 208, size: 4 },
   skbTcpFlags: { offset: 212, size: 4 },
   skbHwtstamp: { offset: 216, size: 8 },

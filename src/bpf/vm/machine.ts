@@ -32,6 +32,13 @@ const POISON = 0x6b6b_6b6b;
 /** What runs when a helper is called; the result goes to r0 (numbers are sign-extended ints). */
 export type HelperFunction = (machine: Machine) => number | bigint;
 
+/** What a program finds of a kernel. */
+export interface MachineKernel {
+  readonly memory?: { find(high: number): Region | undefined };
+  /** By their names. */
+  readonly functions?: ReadonlyMap<string, HelperFunction>;
+}
+
 interface Frame {
   readonly program: Program;
   /** Slot to return to. */
@@ -42,11 +49,12 @@ interface Frame {
 }
 
 export class Machine {
-  readonly space = new AddressSpace();
+  readonly space: AddressSpace;
   /** Instructions executed in this run. */
   steps = 0;
   private readonly registers = makeRegisters();
   private readonly helpers: ReadonlyMap<number, HelperFunction>;
+  private readonly kernel: MachineKernel;
   private readonly stepLimit: number;
   private readonly handles: VmMap[] = [];
   private readonly handleOf = new Map<VmMap, number>();
@@ -57,8 +65,10 @@ export class Machine {
   private program!: Program;
   private stack!: Region;
 
-  constructor(helpers: ReadonlyMap<number, HelperFunction>, stepLimit: number) {
+  constructor(helpers: ReadonlyMap<number, HelperFunction>, stepLimit: number, kernel: MachineKernel = {}) {
     this.helpers = helpers;
+    this.kernel = kernel;
+    this.space = new AddressSpace(kernel.memory);
     this.stepLimit = stepLimit;
   }
 
@@ -304,8 +314,8 @@ export class Machine {
       this.pc += 1 + imm;
       return;
     }
-    const helper = source === CallSource.helper ? this.helpers.get(imm) : undefined;
-    if (!helper) throw this.error("call", "the VM has no such function for this type of program");
+    const helper = this.function(source, imm);
+    if (!helper) throw this.error("call", "the VM has no such function for this program");
     const result = helper(this);
     if (result === TAIL_CALLED) return;
     const { halves, wide } = this.registers;
@@ -318,6 +328,12 @@ export class Machine {
       halves[1] = result < 0 ? 0xffff_ffff : 0;
     }
     this.pc++;
+  }
+
+  private function(source: number, imm: number): HelperFunction | undefined {
+    if (source === CallSource.helper) return this.helpers.get(imm);
+    const name = source === CallSource.kernelFunction ? this.program.functions[imm] : undefined;
+    return name === undefined ? undefined : this.kernel.functions?.get(name);
   }
 
   /** Returns from a function; true when it was the program's last. */

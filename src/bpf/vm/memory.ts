@@ -71,8 +71,14 @@ export class Block {
 
 export class AddressSpace {
   private readonly regions: Region[] = [];
+  private readonly kernel: { find(high: number): Region | undefined } | undefined;
   /** Number of this run, unique among all runs of all address spaces. */
   run = 0;
+
+  /** @param kernel memory that is there from run to run */
+  constructor(kernel?: { find(high: number): Region | undefined }) {
+    this.kernel = kernel;
+  }
 
   /** Forgets all regions. */
   begin(): void {
@@ -88,6 +94,6 @@ export class AddressSpace {
 
   /** The region of an address with this upper half, stale or not. */
   find(high: number): Region | undefined {
-    return this.regions[high - FIRST_REGION];
+    return this.regions[high - FIRST_REGION] ?? this.kernel?.find(high);
   }
 }

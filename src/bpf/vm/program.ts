@@ -19,13 +19,20 @@ export class Program {
   readonly immediates: Int32Array;
   /** The map a wide load refers to, by slot. */
   readonly references: (VmMap | undefined)[];
+  /** The kernel's functions that it calls, by the immediates of the calls. */
+  readonly functions: string[] = [];
   private readonly indexOfSlot: Int32Array;
 
-  constructor(spec: ProgramSpec, maps: ReadonlyMap<string, VmMap>, fieldOffset?: Resolver["field"]) {
+  /** @param names numbers for what programs name of the kernel */
+  constructor(spec: ProgramSpec, maps: ReadonlyMap<string, VmMap>, names: Omit<Resolver, "map" | "function"> = {}) {
     this.spec = spec;
     this.maps = maps;
     const count = slots(spec.instructions);
-    const bytes = encode(spec.instructions, { map: () => 0, ...(fieldOffset && { field: fieldOffset }) });
+    const bytes = encode(spec.instructions, {
+      ...names,
+      map: () => 0,
+      function: (name) => this.functions.push(name) - 1,
+    });
     const view = new DataView(bytes.buffer);
     this.opcodes = new Uint8Array(count);
     this.dst = new Uint8Array(count);

@@ -10,6 +10,8 @@ const ALL_CALLBACK_FLAGS = 0x7f;
 
 /** A call of setsockopt. */
 export interface SocketOptionCall {
+  /** In the stack: the socket's address. */
+  readonly socket?: bigint;
   readonly level: number;
   readonly option: number;
   readonly value: Uint8Array;

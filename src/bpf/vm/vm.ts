@@ -14,6 +14,9 @@ import { commonHelpers, type CommonHelpers, type Environment } from "./helpers.t
 import { Machine, type HelperFunction } from "./machine.ts";
 import { createMap, type VmMap } from "./maps.ts";
 import { region, type Region } from "./memory.ts";
+import type { KernelCall, KernelFunction } from "./kernel-functions.ts";
+import { KernelObjects } from "./kernel-objects.ts";
+import { callableFunctions, pacingHelpers } from "./operation-helpers.ts";
 import { FrameLength, Packet } from "./packet.ts";
 import { skbHelpers, xdpHelpers, type PacketRun } from "./packet-helpers.ts";
 import { Program } from "./program.ts";
@@ -24,9 +27,13 @@ import {
   type SocketOptionCall,
   type SocketRun,
 } from "./socket-helpers.ts";
+import { anySocket, storageHelpers } from "./storage-helpers.ts";
 
 /** Pointers to the iteration and to the socket, and the user's number. */
 const ITERATOR_CONTEXT_SIZE = 24;
+
+/** The address of the socket of a sockops program, unless its caller tells one. */
+const SOCKET = 0xffff_9000_0000_0000n;
 
 /** Instructions a run may take, as many as the verifier follows. */
 const DEFAULT_STEP_LIMIT = 1_000_000;
@@ -35,6 +42,10 @@ export interface VmOptions extends Partial<Environment> {
   /** Maps to use (by the key the program refers to them) instead of making them from the spec. */
   readonly maps?: ReadonlyMap<string, VmMap>;
   readonly stepLimit?: number;
+  /** Objects of the kernel for its programs; a VM of a structOps program makes them for itself. */
+  readonly objects?: KernelObjects;
+  /** What functions of the kernel do that the program calls by name, beyond those the VM has or in place of them. */
+  readonly functions?: Readonly<Record<string, KernelFunction>>;
   /** Gives the offset of a kernel structure's field to programs that load one. */
   readonly fieldOffset?: (struct: string, field: string) => number;
 }
@@ -65,6 +76,13 @@ export interface SocketResult extends RunResult {
   readonly socketOptions: readonly SocketOptionCall[];
 }
 
+export interface OperationResult extends RunResult {
+  /** Calls of setsockopt, in order. */
+  readonly socketOptions: readonly SocketOptionCall[];
+  /** Calls of kernel functions, in order. */
+  readonly calls: readonly KernelCall[];
+}
+
 /** Context fields of a packet, for tc how many of its bytes are not in fragments, and what its interface takes. */
 export type PacketFields = ContextValues<SkbFieldName | XdpFieldName> & {
   readonly linearBytes?: number;
@@ -84,10 +102,13 @@ export class Vm {
   readonly maps: ReadonlyMap<string, VmMap>;
   /** What bpf_trace_printk printed, over all runs. */
   readonly traces: string[] = [];
+  /** Objects of the kernel, of VMs that have any. */
+  readonly objects: KernelObjects | undefined;
   private readonly machine: Machine;
   private readonly common: CommonHelpers;
   private packetRun: PacketRun | undefined;
   private socketRun: SocketRun | undefined;
+  private calls: KernelCall[] = [];
 
   constructor(spec: ProgramSpec, options: VmOptions = {}) {
     const environment: Environment = {
@@ -97,14 +118,21 @@ export class Vm {
     this.maps = new Map(
       Object.entries(spec.maps).map(([name, mapSpec]) => [name, options.maps?.get(name) ?? createMap(mapSpec)]),
     );
-    this.program = new Program(spec, this.maps, options.fieldOffset);
+    this.objects = options.objects ?? (spec.type === "structOps" ? new KernelObjects() : undefined);
+    const { fieldOffset } = options;
+    this.program = new Program(spec, this.maps, this.objects?.names ?? (fieldOffset && { field: fieldOffset }));
     this.common = commonHelpers(
       environment,
       (text) => this.traces.push(text),
       (call) => this.packetRun?.packet.invalidate(call),
     );
     const functions = new Map<number, HelperFunction>([...this.common.functions, ...this.helpersOfType()]);
-    this.machine = new Machine(functions, options.stepLimit ?? DEFAULT_STEP_LIMIT);
+    this.machine = new Machine(functions, options.stepLimit ?? DEFAULT_STEP_LIMIT, {
+      ...(this.objects && {
+        memory: this.objects,
+        functions: callableFunctions(this.objects, options.functions ?? {}, (call) => this.calls.push(call)),
+      }),
+    });
   }
 
   /**
@@ -147,7 +175,7 @@ export class Vm {
     if (this.program.spec.type !== "sockOps") throw this.wrongType("sockets");
     this.machine.begin();
     const fail = this.machine.error.bind(this.machine);
-    const context = new Context(sockOpsContext, { isFullsock: 1, ...fields }, undefined, fail);
+    const context = new Context(sockOpsContext, { isFullsock: 1, sk: SOCKET, ...fields }, undefined, fail);
     const run: SocketRun = { context, options: [] };
     this.socketRun = run;
     const result = this.run(context.region);
@@ -160,9 +188,9 @@ export class Vm {
 
   /**
    * Runs an iterator over TCP sockets (`struct bpf_iter__tcp`) on one of them, or on its end. `socket` is its kernel
-   * structure, read-only to the program; which field is where in it `fieldOffset` must say as it does for the program.
+   * structure, read-only to the program: one of `objects`, or bytes, of which `fieldOffset` must say what is where in them.
    */
-  runIteration(socket: Uint8Array | undefined): RunResult & Pick<SocketResult, "socketOptions"> {
+  runIteration(socket: Uint8Array | bigint | undefined): RunResult & Pick<SocketResult, "socketOptions"> {
     if (this.program.spec.type !== "tracing") throw this.wrongType("iterations");
     this.machine.begin();
     const { space } = this.machine;
@@ -171,11 +199,38 @@ export class Vm {
     const kernelMemory = (name: string, bytes: Uint8Array) =>
       this.machine.pointer(space.add(region(name, bytes, { writable: false })));
     pointers.setBigUint64(0, kernelMemory("iterator", new Uint8Array(ITERATOR_CONTEXT_SIZE)), true);
-    if (socket) pointers.setBigUint64(8, kernelMemory("socket", socket), true);
+    if (socket !== undefined)
+      pointers.setBigUint64(8, typeof socket === "bigint" ? socket : kernelMemory("socket", socket), true);
+    this.objects?.begin({
+      given: new Set(typeof socket === "bigint" ? [socket] : []),
+      writable: false,
+      fail: this.machine.error.bind(this.machine),
+    });
     const run: SocketRun = { options: [] };
     this.socketRun = run;
     const result = this.run(region("context", context, { writable: false }));
     return { ...result, socketOptions: run.options };
+  }
+
+  /**
+   * Runs a structOps program: `args` are those of the operation, numbers and addresses of objects. It may write to and hand
+   * on what it is called with; everything else it can only read.
+   */
+  runOperation(args: readonly (number | bigint)[]): OperationResult {
+    const { objects } = this;
+    if (this.program.spec.type !== "structOps" || !objects) throw this.wrongType("operations");
+    this.machine.begin();
+    const words = BigUint64Array.from(args, (arg) => BigInt.asUintN(64, BigInt(arg)));
+    objects.begin({
+      given: new Set([...words].filter((word) => objects.structAt(word) !== undefined)),
+      writable: true,
+      fail: this.machine.error.bind(this.machine),
+    });
+    const run: SocketRun = { options: [] };
+    this.socketRun = run;
+    this.calls = [];
+    const result = this.run(region("context", new Uint8Array(words.buffer), { writable: false }));
+    return { ...result, socketOptions: run.options, calls: this.calls };
   }
 
   /** Runs a program of any type on a context of plain bytes, which it may change. */
@@ -212,9 +267,16 @@ export class Vm {
       case "schedCls":
         return skbHelpers(packet);
       case "sockOps":
-        return [...socketOptionHelpers(socket), ...callbackHelpers(socket)];
+        return [...socketOptionHelpers(socket), ...callbackHelpers(socket), ...storageHelpers(anySocket)];
       case "tracing":
-        return [...socketOptionHelpers(socket), ...iteratorHelpers()];
+        return [...socketOptionHelpers(socket), ...iteratorHelpers(), ...storageHelpers(anySocket)];
+      case "structOps": {
+        const objects = this.objects!;
+        const given = (machine: Machine, argument: number): bigint => objects.given(machine.wide(argument), argument);
+        // The kernel has it for all operations of congestion control but this one.
+        const pacing = this.program.spec.operation?.member === "release" ? [] : pacingHelpers(objects, socket);
+        return [...storageHelpers(given), ...pacing];
+      }
       default:
         return [];
     }
