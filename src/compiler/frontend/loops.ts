@@ -87,7 +87,8 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
   if (iterated.kind !== "view" || !iterated.view.iterate)
     return lowering.fail("notInSubset", node.expression, `Looping over ${describeValue(iterated)}`);
   if (node.awaitModifier) return lowering.fail("notInSubset", node.awaitModifier, "await");
-  if (lowering.iterating) return lowering.fail("nestedOptions", node);
+  const isInner = lowering.iterating;
+  if (isInner && !iterated.view.nests) return lowering.fail("nestedOptions", node);
   lowering.iterating = true;
   const exit = builder.block();
   iterated.view.iterate(
@@ -100,7 +101,7 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
     },
     exit,
   );
-  lowering.iterating = false;
+  lowering.iterating = isInner;
   lowering.enter(exit);
   const { view } = iterated;
   // What the loop assigned is a different constant on each way through it, and the verifier follows every way on its own.

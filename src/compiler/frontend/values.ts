@@ -72,6 +72,8 @@ export interface View {
   blur?(lowering: Lowering, value: Value): Value;
   /** Lowers `view.find(test)`: the first item for which `test` goes to `yes`, as something that may be undefined. */
   find?(lowering: Lowering, test: (item: LanguageValue, yes: Block, no: Block) => void): LanguageValue;
+  /** Whether such a loop may be inside another one. */
+  readonly nests?: true;
   /** Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. */
   iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void;
 }

@@ -143,6 +143,7 @@ class ConnectionView implements View {
  */
 class SubflowsView implements View {
   readonly name = "connection.subflows";
+  readonly nests = true;
   readonly #connection: Value;
   constructor(connection: Value) {
     this.#connection = connection;
