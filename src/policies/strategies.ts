@@ -5,7 +5,7 @@
  * writes the next strategy. Fields of a strategy are 0 until there is one. Who writes a strategy writes its kind last, and
  * one whose field is 0 counts as none.
  */
-import { claimable, flows, hostWide, table, u32, u64, u8 } from "../policy/index.ts";
+import { claimable, flows, hostWide, slots, table, u16, u32, u64, u8 } from "../policy/index.ts";
 
 /**
  * What a strategy is, and which field says how much: `window` caps the congestion window to `windowBytes`, `rate` paces to
@@ -45,3 +45,61 @@ export const subflowStrategies = hostWide(
     ),
   ),
 );
+
+/** How many subflows can be measured at once. */
+export const mostMeasured = 4096;
+
+/**
+ * What congestion control `emptcp` sees of each MPTCP subflow under it, anew at most each millisecond; units as in
+ * `SubflowFacts`. `owner` is the connection's token << 32 | the subflow's id; 0 is a free slot.
+ */
+export const subflowMetrics = hostWide(
+  "subflow_metrics",
+  slots(
+    {
+      owner: u64,
+      /** On the clock of `now()`, in µs. */
+      updatedUs: u64,
+      /** Addresses in network order, IPv4 ones mapped (::ffff:a.b.c.d), four words as they lie in memory; ports in host order. */
+      local0: u32,
+      local1: u32,
+      local2: u32,
+      local3: u32,
+      remote0: u32,
+      remote1: u32,
+      remote2: u32,
+      remote3: u32,
+      localPort: u16,
+      remotePort: u16,
+      /** The kind of strategy in force. */
+      kind: u8,
+      caState: u8,
+      backup: u8,
+      cwnd: u32,
+      ssthresh: u32,
+      mss: u32,
+      srttUs: u32,
+      rttVarUs: u32,
+      minRttUs: u32,
+      inFlight: u32,
+      lost: u32,
+      retransmissions: u32,
+      delivered: u32,
+      queuedBytes: u32,
+      notSentBytes: u32,
+      pacingRate: u64,
+      maxPacingRate: u64,
+      deliveryRate: u64,
+      bytesSent: u64,
+      bytesAcked: u64,
+      bytesRetransmitted: u64,
+      /** Of the connection: data sequence numbers. */
+      sndNxt: u64,
+      sndUna: u64,
+    },
+    mostMeasured,
+  ),
+);
+
+/** Where a subflow's metrics are, for actors on packets. */
+export const metricSlots = hostWide("metric_slots", flows({ slot: u32 }, 8192));

@@ -1,0 +1,45 @@
+/** What congestion control `emptcp` keeps: with each socket, of each subflow for its siblings, and the maps it shares. */
+import { flows, perSocket, table, u32, u64, u8, type StateRecord, type StateViews } from "../../policy/index.ts";
+import { congestionStrategies, metricSlots, subflowMetrics, subflowStrategies } from "../strategies.ts";
+import { liaFields } from "./lia.ts";
+import { oliaFields } from "./olia.ts";
+import { surveyFields } from "./paths.ts";
+import { wvegasFields } from "./wvegas.ts";
+
+const memoryFields = {
+  ...surveyFields,
+  ...liaFields,
+  ...oliaFields,
+  ...wvegasFields,
+  refreshedUs: u64,
+  /** The strategy in force, and how much of it: bytes, a rate, a weight or an algorithm. */
+  kind: u32,
+  amount: u64,
+  /** The cap of pacing that was set for the strategy, and the one that was there without it. */
+  paced: u64,
+  unpaced: u64,
+  /** Coupled: the window grows, or shrinks, by one for as many packets as this; what of itself a loss leaves. */
+  growth: u32,
+  shrinks: u8,
+  threshold: u32,
+  /** By weight: what one unit of weight carries (see `weight.ts`), and the id of the subflow that decides it. */
+  unitRate: u64,
+  tightest: u32,
+  /** Whether the maps know of the subflow, as whose (0 on plain TCP), and its slot of metrics plus one. */
+  attached: u8,
+  owner: u64,
+  slot: u32,
+};
+export type Memory = StateRecord<typeof memoryFields>;
+
+export const state = {
+  own: perSocket(memoryFields),
+  /** What subflows tell their siblings: bytes acknowledged at the last loss, and between the last two. */
+  losses: flows({ ackedAtLoss: u64, ackedBetweenLosses: u64 }, 16_384),
+  connections: table(u32, { subflows: u32 }, 16_384),
+  strategies: subflowStrategies,
+  congestion: congestionStrategies,
+  metrics: subflowMetrics,
+  slots: metricSlots,
+};
+export type State = StateViews<typeof state>;
