@@ -1,9 +1,11 @@
-import { assert, bigInt, property } from "fast-check";
+import { assert, bigInt, property, stringMatching } from "fast-check";
 import { describe, expect, test } from "vitest";
-import { address, bool, choice, i32, prefix, rate, u16, u64, within, type ParameterType } from "../policy/index.ts";
+import { address, bool, choice, i32, prefix, rate, text, u16, u64, within, type ParameterType } from "../policy/index.ts";
 import { ParameterError, readConstant, readWord, showWord } from "./inputs.ts";
 
 const agrees = (type: ParameterType, word: bigint) => readWord(type, showWord(type, word), "x.y") === word;
+
+const readBack = (type: ParameterType, shown: string) => showWord(type, readWord(type, shown, "x.y"));
 
 describe("readWord()", () => {
   test.each([
@@ -15,6 +17,7 @@ describe("readWord()", () => {
     ["a rate in bits per second", rate, 8_000_000, 1_000_000n],
     ["true", bool, "true", 1n],
     ["a choice, by its place", choice("a", "b"), "b", 1n],
+    ["a text, as its bytes", text(15), "bbr", 0x72_62_62n],
   ])("takes %s", (_, type, input, word) => {
     expect(readWord(type, input, "x.y")).toBe(word);
   });
@@ -31,6 +34,9 @@ describe("readWord()", () => {
     ["an infinite rate", rate, Number.POSITIVE_INFINITY],
     ["no boolean", bool, "yes"],
     ["no choice", choice("a", "b"), "c"],
+    ["no text", text(15), ""],
+    ["a text too long", text(4), "cubic"],
+    ["a text with other characters", text(15), "a b"],
   ])("rejects what is %s, saying what it takes", (_, type, input) => {
     expect(() => readWord(type, input, "x.y")).toThrow(ParameterError);
     expect(() => readWord(type, input, "x.y")).toThrow(type.expects);
@@ -39,6 +45,7 @@ describe("readWord()", () => {
   test("reads back what showWord() wrote", () => {
     assert(property(bigInt(0n, 0xffff_ffff_ffff_ffffn), (word) => agrees(u64, word)));
     assert(property(bigInt(0n, 0xffff_ffffn), (word) => agrees(i32, word)));
+    assert(property(stringMatching(/^[A-Za-z0-9_-]{1,20}$/), (name) => readBack(text(20), name) === name));
     // Rates are shown in Mbit/s with six digits.
     assert(property(bigInt(1n, 32_000n), (mbit) => agrees(rate, mbit * 125_000n)));
   });

@@ -39,7 +39,7 @@ export function completeInputs(
 }
 
 /**
- * A live parameter as the 64-bit word in the parameters map. `where` is for messages: `rate_limit.rate`. Interfaces are
+ * A live parameter as the 64-bit word in the parameters map; a text as the number that its bytes are, little-endian. `where` is for messages: `rate_limit.rate`. Interfaces are
  * those of the current network namespace, unless `interfaceOf` says otherwise.
  */
 export function readWord(
@@ -65,9 +65,23 @@ export function readWord(
       const index = representation.choices.indexOf(String(input));
       return index < 0 ? wrong() : BigInt(index);
     }
+    case "text": {
+      const text = String(input);
+      return /^[A-Za-z0-9_-]+$/.test(text) && text.length <= representation.maximum ? textWord(text) : wrong();
+    }
     default:
       throw new ParameterError(`Cannot set ${where}: actors take no addresses, select them with a selector`);
   }
+}
+
+function textWord(text: string): bigint {
+  return Buffer.from(text, "latin1").reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+}
+
+function wordText(word: bigint): string {
+  let text = "";
+  for (let rest = word; rest > 0n; rest >>= 8n) text += String.fromCharCode(Number(rest & 0xffn));
+  return text;
 }
 
 function readNumber(
@@ -110,6 +124,8 @@ export function showWord(type: Pick<ParameterType, "representation" | "unit">, w
       return word === 0n ? "false" : "true";
     case "choice":
       return representation.choices[Number(word)] ?? String(word);
+    case "text":
+      return wordText(word);
     case "integer": {
       if (type.unit === "bytesPerSecond") return `${Number(((Number(word) * 8) / 1e6).toPrecision(6))}mbit`;
       if (type.unit === "mac")
@@ -139,6 +155,7 @@ export function readConstant(type: ParameterType, input: Input, where: string): 
     }
   }
   const word = readWord(type, input, where);
+  if (representation.kind === "text") return wordText(word);
   if (representation.kind === "choice") return representation.choices[Number(word)];
   if (representation.kind === "boolean") return word !== 0n;
   const bits = 8 * integerSizes[representation.type];

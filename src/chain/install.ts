@@ -6,7 +6,10 @@ import {
   foreignMapPrefix,
   numbered,
   parametersMap,
+  parameterSize,
   parametersSize,
+  parameterWords,
+  writeParameter,
   type ChainLayout,
   type ChainSource,
   type CompiledChain,
@@ -365,14 +368,14 @@ export function parametersValue(
 ): Uint8Array | undefined {
   if (parameters.length === 0) return undefined;
   // The first copy is in force.
-  const words = new Uint8Array(parametersSize(parameters.length));
+  const words = new Uint8Array(parametersSize(parameterWords(parameters)));
   const view = new DataView(words.buffer);
   actors.forEach(({ policy, entry }, index) => {
     const fromMember = new Set(Object.keys(entry.fromMember));
     for (const [name, type, input] of completeInputs(policy, entry.inputs, fromMember)) {
       const { offset } = parameters.find((slot) => slot.actor === index && slot.name === name)!;
       const word = kept.get(parameterKey(index, name)) ?? readWord(type, input, `${policy.name}.${name}`, interfaceOf);
-      view.setBigUint64(offset, word, true);
+      writeParameter(view, offset, parameterSize(type), word);
     }
   });
   return words;

@@ -1,6 +1,13 @@
 /** A chain as an object file, for those who load programs with bpftool or libbpf. */
 import { ElfError, writeElf, type MapLayout, type RecordLayout } from "../bpf/elf/index.ts";
-import { countersMap, fieldSize, parametersMap, type CounterSlot, type StateSlot } from "../compiler/layout.ts";
+import {
+  countersMap,
+  fieldSize,
+  parameterSize,
+  parametersMap,
+  type CounterSlot,
+  type StateSlot,
+} from "../compiler/layout.ts";
 import { selectorsIn } from "./description.ts";
 import type { ChainPlan } from "./policy-chain.ts";
 
@@ -30,7 +37,10 @@ function layoutsOf({ selector, actors, compiled: { layout } }: ChainPlan): Recor
     const name = counterName(slot, selectorNames, actorNames);
     return name === undefined ? [] : [word(name, 8 * i)];
   });
-  const parameters = layout.parameters.map(({ actor, name, offset }) => word(`${actorNames[actor]}_${name}`, offset));
+  const parameters = layout.parameters.map(({ actor, name, offset, type }): Field => {
+    const field = word(`${actorNames[actor]}_${name}`, offset);
+    return type.representation.kind === "text" ? { ...field, size: parameterSize(type), kind: "bytes" } : field;
+  });
   const state = layout.state
     .filter(({ kind }) => kind !== "perPacket")
     .map((slot) => [slot.map, stateLayout(slot)] as const);

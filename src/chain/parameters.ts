@@ -1,19 +1,27 @@
 /** The words in the parameters map: read, and changed so that each packet meets all old ones or all new ones. */
-import { parameterCopies, type ParameterCopies, type ParameterSlot } from "../compiler/layout.ts";
+import {
+  parameterCopies,
+  parameterSize,
+  parameterWords,
+  readParameter,
+  writeParameter,
+  type ParameterCopies,
+  type ParameterSlot,
+} from "../compiler/layout.ts";
 import { waitForPrograms, type KernelMap } from "../linux/index.ts";
 
 const onlyKey = new Uint8Array(4);
 const barrier = new Int32Array(new SharedArrayBuffer(4));
 
 export interface WordChange {
-  /** As in `ParameterSlot`. */
-  readonly offset: number;
+  readonly slot: ParameterSlot;
   readonly word: bigint;
 }
 
 /** The copies in a map; none in those of chains that were made when there was only one. */
 function copiesIn(map: KernelMap, slots: readonly ParameterSlot[]): ParameterCopies | undefined {
-  return map.valueSize > 8 * slots.length ? parameterCopies(slots.length) : undefined;
+  const words = parameterWords(slots);
+  return map.valueSize > 8 * words ? parameterCopies(words) : undefined;
 }
 
 /** The words in force, in the order of the slots. */
@@ -22,7 +30,11 @@ export function readWords(map: KernelMap, slots: readonly ParameterSlot[]): bigi
   const copies = copiesIn(map, slots);
   const start = copies ? value[copies.number] * copies.stride : 0;
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-  return slots.map(({ offset }) => view.getBigUint64(start + offset, true));
+  return slots.map(({ offset, type }) => readParameter(view, start + offset, parameterSize(type)));
+}
+
+function write(view: DataView, start: number, changes: readonly WordChange[]): void {
+  for (const { slot, word } of changes) writeParameter(view, start + slot.offset, parameterSize(slot.type), word);
 }
 
 /** Changes words, in one step. Nobody else may write to the map meanwhile: the caller holds the chain's lock. */
@@ -31,7 +43,7 @@ export function changeWords(map: KernelMap, slots: readonly ParameterSlot[], cha
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
   const copies = copiesIn(map, slots);
   if (!copies) {
-    for (const { offset, word } of changes) view.setBigUint64(offset, word, true);
+    write(view, 0, changes);
     return map.update(onlyKey, value);
   }
   const { stride, number, written } = copies;
@@ -42,7 +54,7 @@ export function changeWords(map: KernelMap, slots: readonly ParameterSlot[], cha
   }
   const [now, next] = [value[number], (value[number] + 1) % copies.copies];
   value.copyWithin(next * stride, now * stride, (now + 1) * stride);
-  for (const { offset, word } of changes) view.setBigUint64(next * stride + offset, word, true);
+  write(view, next * stride, changes);
   value[written]++;
   map.update(onlyKey, value);
   // Whoever sees the number sees the words.

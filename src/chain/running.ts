@@ -188,7 +188,7 @@ export class RunningChain {
           throw new ParameterError(
             `Cannot set ${name}.${parameter}: ${name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
           );
-        return { offset: slot.offset, word: readWord(slot.type, input, `${name}.${parameter}`) };
+        return { slot, word: readWord(slot.type, input, `${name}.${parameter}`) };
       });
     });
   }

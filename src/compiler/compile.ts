@@ -4,7 +4,7 @@ import type { MapSpec, ProgramSpec } from "../bpf/spec.ts";
 import { emit, optimise, ProgramTooLargeError, StackTooLargeError } from "./backend/index.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
 import { eventsOf } from "./frontend/events.ts";
-import { fuse, reasonsOf, selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
+import { fuse, reasonsOfActor, selectorsOf, type SelectorTree } from "./frontend/fuse.ts";
 import { hooks, isPacketHook, type Hook } from "./frontend/hooks.ts";
 import { carriedMap, carriedSpec } from "./frontend/carried.ts";
 import { link, type LinkedPart } from "./frontend/linked.ts";
@@ -93,16 +93,21 @@ function compileFor(
   const observing = uses
     .filter(({ policy }) => policy.observes)
     .map(({ file, policy }) => program.findRun(file, policy.kind, policy.name, "observe"));
-  for (const run of [...observing, ...runs]) program.checkFunction(run);
+  const releases = uses.map(({ file, policy }) =>
+    policy.releases ? [program.findRun(file, policy.kind, policy.name, "release")] : [],
+  );
+  const functions = [...observing, ...runs, ...releases.flat()];
+  for (const run of functions) program.checkFunction(run);
   const reasons = source.actors.map((use) => {
-    const run = runs[uses.indexOf(use)];
-    return run ? reasonsOf(run, program) : [];
+    const index = uses.indexOf(use);
+    const run = runs[index];
+    return run ? reasonsOfActor(use, [run, ...releases[index]], program) : [];
   });
   const places = layOut(
     selectorsOf(source.selector).map(({ policy }) => policy),
     source.actors.map(({ policy }) => policy),
     reasons,
-    eventsOf([...observing, ...runs], program),
+    eventsOf(functions, program),
     source.counters,
     mode === "linked",
   );

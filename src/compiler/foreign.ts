@@ -9,7 +9,7 @@ import type { ForeignCode } from "../policy/index.ts";
 import { carriedMap } from "./frontend/carried.ts";
 import { hooks, type PacketHook } from "./frontend/hooks.ts";
 import { countersMap, parametersMap, sameCounter, type ChainLayout, type CounterSlot } from "./layout.ts";
-import { parameterCopies } from "./parameters-layout.ts";
+import { parameterCopies, parameterWords } from "./parameters-layout.ts";
 import { programsMap, stepsMap } from "./steps.ts";
 
 /** A foreign member cannot be used as asked. */
@@ -84,8 +84,8 @@ export function foreignProgram(
     emptcp_programs_map: { kind: "map", map: programsMap(hook) },
     emptcp_steps: { kind: "mapValue", map: stepsMap, offset: 0 },
     emptcp_parameters: parameters(layout, counter),
-    // Of a single parameter there are no copies.
-    emptcp_parameters_stride: BigInt(parameterCopies(layout.parameters.length)?.stride ?? 0),
+    // Of a single word there are no copies.
+    emptcp_parameters_stride: BigInt(parameterCopies(parameterWords(layout.parameters))?.stride ?? 0),
     emptcp_counter: offset(counter),
     emptcp_lost: offset({ kind: "lost" }),
   };

@@ -6,7 +6,7 @@ import type { ParameterType } from "../policy/types.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { MapSpec } from "../bpf/spec.ts";
 import { eventsMap, eventsSize, layOutEvent, type DeclaredEvent, type EventSlot } from "./event-layout.ts";
-import { parametersSize } from "./parameters-layout.ts";
+import { parametersSize, parameterWords, placeParameters } from "./parameters-layout.ts";
 import { setMap, type SetSlot } from "./sets.ts";
 import { layOutState, stateMap, type StateSlot } from "./state-layout.ts";
 
@@ -18,7 +18,7 @@ export * from "./state-layout.ts";
 export const parametersMap = "params";
 export const countersMap = "counters";
 
-/** A live parameter: a 64-bit word in the parameters map. */
+/** A live parameter: one 64-bit word in the parameters map, or several. */
 export interface ParameterSlot {
   readonly actor: number;
   readonly name: string;
@@ -88,7 +88,7 @@ export function layOut(
   });
   if (events.length > 0) counters.push({ kind: "lostEvents" });
   return {
-    parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })),
+    parameters: placeParameters(parameters),
     counters: placeCounters(counters, given),
     state: layOutState(selectors, actors),
     events: events.map(layOutEvent),
@@ -106,7 +106,7 @@ export function withSets(
   const parameters = layout.parameters.filter(
     ({ actor, name }) => !memberParameters.some((slot) => slot.actor === actor && slot.name === name),
   );
-  return { ...layout, parameters: parameters.map((slot, i) => ({ ...slot, offset: 8 * i })), sets, memberParameters };
+  return { ...layout, parameters: placeParameters(parameters), sets, memberParameters };
 }
 
 export function sameCounter(a: CounterSlot, b: CounterSlot): boolean {
@@ -139,7 +139,7 @@ export function mapsOf(layout: ChainLayout): Record<string, MapSpec> {
       name: "emptcp_params",
       type: "array",
       ...array,
-      valueSize: parametersSize(layout.parameters.length),
+      valueSize: parametersSize(parameterWords(layout.parameters)),
     };
   if (layout.events.length > 0)
     maps[eventsMap] = { name: "emptcp_events", type: "ringBuffer", keySize: 0, valueSize: 0, maxEntries: eventsSize };

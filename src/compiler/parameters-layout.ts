@@ -4,6 +4,42 @@
  * number of the copy that is in force, which a program reads once per packet. Whoever changes words writes the next copy,
  * then its number.
  */
+import type { ParameterType } from "../policy/types.ts";
+
+/** Bytes of a parameter: a word, but for texts, which are as many as hold their characters, zeros behind them. */
+export function parameterSize({ representation }: Pick<ParameterType, "representation">): number {
+  return representation.kind === "text" ? 8 * Math.ceil(representation.maximum / 8) : 8;
+}
+
+/** Words of all parameters. */
+export function parameterWords(slots: readonly { readonly type: ParameterType }[]): number {
+  return slots.reduce((sum, { type }) => sum + parameterSize(type) / 8, 0);
+}
+
+/** Parameters with their places, one behind the other. */
+export function placeParameters<T extends { readonly type: ParameterType }>(
+  slots: readonly T[],
+): (T & { offset: number })[] {
+  let size = 0;
+  return slots.map((slot) => {
+    const offset = size;
+    size += parameterSize(slot.type);
+    return { ...slot, offset };
+  });
+}
+
+/** Of a parameter, as one little-endian number. */
+export function readParameter(view: DataView, offset: number, size: number): bigint {
+  let value = 0n;
+  for (let at = size - 8; at >= 0; at -= 8) value = (value << 64n) | view.getBigUint64(offset + at, true);
+  return value;
+}
+
+export function writeParameter(view: DataView, offset: number, size: number, value: bigint): void {
+  for (let at = 0; at < size; at += 8)
+    view.setBigUint64(offset + at, BigInt.asUintN(64, value >> BigInt(8 * at)), true);
+}
+
 export interface ParameterCopies {
   readonly copies: number;
   /** Bytes from one copy to the next: a power of two. */

@@ -67,6 +67,8 @@ export function setSlot(
     params: Object.entries(params).map(([param, type], i) => ({ name: param, type, offset: 8 * i })),
     valueSize: Math.max(8, 8 * Object.keys(params).length),
   };
+  const text = Object.entries(params).find(([, { representation }]) => representation.kind === "text")?.[0];
+  if (text !== undefined) refuse(`the parameter ${text} is a text, and members have numbers, words and booleans`);
   if (fields.some(([, { representation }]) => representation.kind === "prefix")) {
     if (fields.length > 1) refuse("a prefix has to be the only thing that makes a member; use addresses");
     const key = fields.map(([field, type]) => ({ name: field, type, offset: 0 }));

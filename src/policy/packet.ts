@@ -1,4 +1,4 @@
-/** What a policy sees of a packet and of a socket. The compiler turns each property into a few instructions. */
+/** What a policy sees of a packet. The compiler turns each property into a few instructions. */
 import type { Address, i32, u16, u32, u64, u8 } from "./types.ts";
 
 export interface Ip {
@@ -133,13 +133,6 @@ export interface Flow {
   readonly remote: Address;
   readonly localPort: u16;
   readonly remotePort: u16;
-}
-
-/** A TCP socket of this host: one subflow's sending side. */
-export interface Socket {
-  readonly flow: Flow;
-  /** Caps what the socket sends, in bytes per second. The kernel's pacing does the rest. */
-  maxPacingRate: u32;
 }
 
 /** MPTCP option subtypes (RFC 8684, section 8). */

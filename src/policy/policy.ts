@@ -3,7 +3,8 @@
  * file of its own or of a user's; what the call returns describes the policy, and says which file to compile.
  */
 import { definePolicy } from "./define.ts";
-import type { Packet, Socket } from "./packet.ts";
+import type { Packet } from "./packet.ts";
+import { socketEvents, type Socket, type SocketEvent } from "./socket.ts";
 import type { StateType, StateViews } from "./state.ts";
 import type { Address, Inputs, ParameterType, Prefix, Values } from "./types.ts";
 
@@ -24,6 +25,9 @@ export interface Policy<P = Parameters> {
   check?(values: Readonly<Record<string, unknown>>): string | undefined;
   /** Whether a selector says what its members are, so that these may be kept in a set. */
   readonly hasMembers: boolean;
+  /** Of an actor on sockets: what runs it, and whether it says itself how to undo what it did. */
+  readonly at?: readonly SocketEvent[];
+  readonly releases?: boolean;
   /** Packets an actor needs to see; the chain is attached accordingly unless told otherwise. */
   readonly direction: "ingress" | "egress" | "both";
   /** The module that defines the policy, as in a stack trace: a path or a file URL. */
@@ -100,12 +104,24 @@ export function actor<const P extends Parameters = {}, const S extends State = {
   return definePolicy("actor", options) as unknown as Actor<P>;
 }
 
-/** Defines an actor on this host's subflows: it runs when one is established, at each RTT sample, and when the chain changes. */
+/**
+ * Defines an actor on this host's subflows. It runs for what happens to those that the selectors match, by default once they
+ * are established; see `socketEvents`. When the chain is removed, or no longer matches a subflow, `release` runs for it; without one, `run`
+ * does and all it sets is what sockets have by themselves: no cap, mark 0, TOS 0, the same congestion control.
+ */
 export function socketActor<const P extends Parameters = {}, const S extends State = {}>(options: {
   name: string;
   params?: P;
   state?: S;
+  at?: readonly SocketEvent[];
   run(socket: Socket, params: Values<P>, state: StateViews<S>): void;
+  release?(socket: Socket, params: Values<P>, state: StateViews<S>): void;
 }): Actor<P> {
-  return definePolicy("actor", { ...options, on: "socket", direction: "egress" }) as unknown as Actor<P>;
+  const { at = ["established"], ...rest } = options;
+  if (at.length === 0 || !at.every((event) => socketEvents.includes(event)))
+    throw new TypeError(
+      `Cannot define actor "${options.name}": it runs at ${at.join(", ") || "nothing"}; name some of ${socketEvents.join(", ")}`,
+    );
+  const policy = definePolicy("actor", { ...rest, on: "socket", direction: "egress" });
+  return { ...policy, at, releases: "release" in options } as unknown as Actor<P>;
 }

@@ -3,7 +3,8 @@
  * chain declare, that a selector declares, or whose policy observes, stands for one memory in the whole chain; what an
  * actor alone declares is its own, also when it stands twice in a chain.
  */
-import type { Flow, SavedOption, Socket } from "./packet.ts";
+import type { Flow, SavedOption } from "./packet.ts";
+import type { Socket } from "./socket.ts";
 import type { StackSocket } from "./stack.ts";
 import type { IntegerName, ParameterType } from "./types.ts";
 

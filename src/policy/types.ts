@@ -40,7 +40,8 @@ export interface ParameterType<T = unknown, Input = unknown> {
     | { readonly kind: "boolean" }
     | { readonly kind: "address" }
     | { readonly kind: "prefix" }
-    | { readonly kind: "choice"; readonly choices: readonly string[] };
+    | { readonly kind: "choice"; readonly choices: readonly string[] }
+    | { readonly kind: "text"; readonly maximum: number };
   /** For messages: what is expected, e.g. `an integer from 0 to 65535`. */
   readonly expects: string;
   readonly minimum?: bigint;
@@ -102,6 +103,19 @@ export function choice<const Words extends readonly string[]>(
   ...words: Words
 ): ParameterType<Words[number], Words[number]> {
   return { representation: { kind: "choice", choices: words }, expects: `one of ${words.join(", ")}` };
+}
+
+/**
+ * A name of letters, digits, _ and -, at most `maximum` of them: that of a congestion control, say (15). What takes names
+ * takes it; the policy compares it with nothing.
+ */
+export function text(maximum: number): ParameterType<string, string> {
+  if (!Number.isInteger(maximum) || maximum < 1 || maximum > 64)
+    throw new RangeError(`Cannot declare text(${maximum}): a text has 1 to 64 characters at most`);
+  return {
+    representation: { kind: "text", maximum },
+    expects: `a name of at most ${maximum} letters, digits, _ and -`,
+  };
 }
 
 /** Narrows an integer parameter to [minimum, maximum]. */

@@ -28,6 +28,7 @@ const table = {
     "This loop has no bound that is known here",
     "Write for (let i = 0; i < N; i++) with a constant N of at most 1024 and leave i alone in the body",
   ],
+  notText: ["EM1062", "A name is needed here, this is $1", 'Use a text(15) parameter, or a literal such as "cubic"'],
   float: [
     "EM1005",
     "$1 is not an integer, and the kernel has no floating point",
@@ -35,7 +36,7 @@ const table = {
   ],
   stringValue: [
     "EM1006",
-    "A string can only be compared with a choice parameter",
+    "A string can only be compared with a choice parameter or an event",
     "Use a choice(…) parameter, or an integer constant",
   ],
   exception: [

@@ -16,9 +16,11 @@ import { Members, type PolicyUse, type Subject } from "./members.ts";
 import { PacketVariables } from "./packet-memory.ts";
 import { parsePacketProgram } from "./parse.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
-import { callsMethod, endingsOf, makeSegments } from "./uses.ts";
+import { assignsTo, callsMethod, endingsOf, makeSegments } from "./uses.ts";
 import { refreshPacket } from "./refresh.ts";
-import { parseIterated, parseSockOps } from "./views/socket.ts";
+import { eventsOfActor, wantedBy, type Wanted } from "./socket-events.ts";
+import { refusable, refused } from "./socket-options.ts";
+import { askForCallbacks, atEvents, parseIterated, parseSockOps } from "./views/socket.ts";
 
 /** The selector expression. `any` matches everything; `and` and `or` are evaluated from left to right until decided. */
 export type SelectorTree =
@@ -52,7 +54,14 @@ export function fuse(input: FuseInput, hook: Hook, program: PolicyProgram): IrFu
   return new Fusion(input, hook, program).run();
 }
 
-/** The reasons an actor may give, in the order of its source. */
+/** The reasons an actor may give, in the order of its source; `runs` are its functions. */
+export function reasonsOfActor({ policy }: PolicyUse, runs: readonly RunFunction[], program: PolicyProgram): string[] {
+  const reasons = new Set(runs.flatMap((run) => reasonsOf(run, program)));
+  if (policy.on === "socket" && runs.some((run) => assignsTo(run, program, refusable))) reasons.add(refused);
+  return [...reasons];
+}
+
+/** The reasons that a function gives. */
 export function reasonsOf(run: RunFunction, program: PolicyProgram): string[] {
   const reasons = new Set<string>();
   const visit = (node: ts.Node): void => {
@@ -76,6 +85,7 @@ class Fusion {
   readonly #builder: Builder;
   readonly #lowering: Lowering;
   readonly #members: Members;
+  readonly #wanted: Wanted;
   #selector = 0;
 
   constructor(input: FuseInput, hook: Hook, program: PolicyProgram) {
@@ -84,6 +94,9 @@ class Fusion {
     this.#builder = new Builder(input.name);
     this.#lowering = new Lowering(this.#builder, program, hook);
     this.#members = new Members(this.#lowering, input.layout);
+    this.#wanted = wantedBy(
+      input.actors.flatMap(({ policy, disabled }) => (policy.on === "socket" && !disabled ? [policy] : [])),
+    );
   }
 
   run(): IrFunction {
@@ -104,6 +117,7 @@ class Fusion {
     this.#select(this.#input.selector, subject, matched, exit);
     if (lowering.enter(matched)) {
       let previous: PolicyUse | undefined;
+      if (subject.kind === "socket") askForCallbacks(lowering, subject.socket, this.#wanted, exit);
       this.#input.actors.forEach((use, index) => {
         if (use.policy.on !== subject.kind || use.disabled) return;
         if (previous && subject.kind === "packet")
@@ -114,7 +128,15 @@ class Fusion {
           refreshPacket(lowering, subject.packet, exit);
         previous = use;
         if (subject.kind === "packet") memory.forgetWays(lowering, builder.read(subject.packet.tcp));
-        this.#members.act(use, index, subject);
+        if (subject.kind === "packet") return this.#members.act(use, index, subject);
+        const [act, next] = builder.blocks(2);
+        atEvents(lowering, subject.socket, eventsOfActor(use.policy), this.#wanted.events, act, next);
+        if (lowering.enter(act)) {
+          this.#members.act(use, index, subject);
+          builder.position = undefined;
+          builder.jump(next);
+        }
+        lowering.enter(next);
       });
       builder.position = undefined;
       if (subject.kind === "packet") {
@@ -142,7 +164,7 @@ class Fusion {
     }
     const socket =
       hook === "sock_ops"
-        ? parseSockOps(this.#lowering, context, exit)
+        ? parseSockOps(this.#lowering, context, this.#wanted, exit)
         : parseIterated(this.#lowering, hook, context, exit);
     return { kind: "socket", socket };
   }

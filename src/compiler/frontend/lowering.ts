@@ -192,6 +192,15 @@ export function endOfTurn({ returns: [turn] }: Lowering): Block {
   return turn.kind === "condition" ? turn.no : turn.exit;
 }
 
+/** A pointer that is always one; the verifier wants to see the policy's turn end if it were not. */
+export function goOnWith(lowering: Lowering, pointer: Value, otherwise?: Block): void {
+  if (pointer.type.kind === "pointer" && !pointer.type.nullable) return;
+  const { builder } = lowering;
+  const found = builder.block();
+  builder.branch("ne", pointer, builder.const(0, 64), found, otherwise ?? endOfTurn(lowering));
+  lowering.enter(found);
+}
+
 /** The type of an integer constant where nothing else says: u32 if it fits, or the next that does. */
 export function literalType(...values: readonly bigint[]): IntegerName {
   const types = ["u32", "i32", "u64", "i64"] as const;

@@ -9,6 +9,7 @@ import {
   countersMap,
   flowKeySize,
   parameterCopies,
+  parameterWords,
   parametersMap,
   policyNumber,
   sameCounter,
@@ -93,7 +94,7 @@ export class Members {
 
   /** The number of the copy of the parameters that is in force, read once per packet; undefined where there is only one. */
   parametersInForce(): Value | undefined {
-    const places = parameterCopies(this.#layout.parameters.length);
+    const places = parameterCopies(parameterWords(this.#layout.parameters));
     return (
       places && this.#lowering.builder.loadFresh(1, this.#lowering.builder.mapValue(parametersMap, places.number), 0)
     );
@@ -102,7 +103,7 @@ export class Members {
   /** Lets actors read their parameters from the copy of that number. */
   useParameters(number: Value | undefined): void {
     const { builder } = this.#lowering;
-    const places = parameterCopies(this.#layout.parameters.length);
+    const places = parameterCopies(parameterWords(this.#layout.parameters));
     if (!places || !number) return;
     const bounded = builder.binary("and", number, builder.const(places.copies - 1));
     const distance = builder.binary("shl", bounded, builder.const(Math.log2(places.stride)));
@@ -142,6 +143,8 @@ export class Members {
     const lowering = this.#lowering;
     const { builder } = lowering;
     const exit = builder.block();
+    const isRelease = lowering.hook === "iter_tcp_release";
+    const lifts = isRelease && use.policy.releases !== true;
     const acted = { name: "acted", type: int32 };
     builder.write(acted, builder.const(0));
     lowering.effects = {
@@ -149,7 +152,7 @@ export class Members {
       acted: () => builder.write(acted, builder.const(1)),
       cannot: (reason) => this.count({ kind: "cannot", actor: index, reason }),
     };
-    const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketView(subject.socket);
+    const view = subject.kind === "packet" ? new PacketView(subject.packet) : new SocketView(subject.socket, lifts);
     const params = new ParametersView(
       this.#layout.parameters.filter(({ actor }) => actor === index),
       this.#words,
@@ -160,7 +163,8 @@ export class Members {
     lowering.packet = subject.kind === "packet" ? subject.packet : undefined;
     const args = [view, params, state].map((one): LanguageValue => ({ kind: "view", view: one }));
     if (subject.kind === "packet") subject.packet.removals.start(lowering);
-    lowerRun(lowering, this.#findRun(use), { kind: "nothing", exit }, args);
+    const run = this.#findRun(use, isRelease && !lifts ? "release" : "run");
+    lowerRun(lowering, run, { kind: "nothing", exit }, args);
     builder.jump(exit);
     lowering.enter(exit);
     lowering.effects = undefined;
@@ -229,8 +233,8 @@ export class Members {
     this.#lowering.emitter = { events, policy: policyNumber(kind, index), lost };
   }
 
-  #findRun(use: PolicyUse): RunFunction {
-    return this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name);
+  #findRun(use: PolicyUse, name?: string): RunFunction {
+    return this.#lowering.program.findRun(use.file, use.policy.kind, use.policy.name, name);
   }
 }
 

@@ -40,6 +40,14 @@ export function walksOptions(run: RunFunction, program: PolicyProgram): boolean 
   });
 }
 
+/** Whether `run`, or a function it calls, assigns to a property of one of these names. */
+export function assignsTo(run: RunFunction, program: PolicyProgram, names: ReadonlySet<string>): boolean {
+  return contains(run, program, (node) => {
+    if (!ts.isBinaryExpression(node) || !ts.isPropertyAccessExpression(node.left)) return false;
+    return node.operatorToken.kind === ts.SyntaxKind.EqualsToken && names.has(node.left.name.text);
+  });
+}
+
 const optionsProperty = "options";
 
 /** Whether `run`, or a function it calls, has a node for which `test` holds. */

@@ -22,6 +22,8 @@ export type LanguageValue =
   | { readonly kind: "string"; readonly value: string }
   /** One of `words`, as its index. */
   | { readonly kind: "choice"; readonly words: readonly string[]; readonly value: Value }
+  /** Characters in memory, zeros behind them up to `size`. */
+  | { readonly kind: "text"; readonly at: Value; readonly size: number }
   | { readonly kind: "address"; readonly address: AddressValue }
   | { readonly kind: "prefix"; readonly prefix: ConstantPrefix }
   | { readonly kind: "view"; readonly view: View }
@@ -123,6 +125,7 @@ export function describeValue(value: LanguageValue): string {
       return "a boolean";
     case "string":
     case "choice":
+    case "text":
       return "a string";
     case "address":
       return "an address";

@@ -26,7 +26,10 @@ import {
   hooks,
   isListed,
   parametersMap,
+  parameterSize,
   parametersSize,
+  parameterWords,
+  writeParameter,
   type ChainLayout,
   type ChainMode,
   type CompiledChain,
@@ -177,7 +180,7 @@ export class ChainUnderTest {
   /** The value of the parameters map for the inputs given with the actors; undefined without parameters. */
   parameters(layout: ChainLayout): Uint8Array | undefined {
     if (layout.parameters.length === 0) return undefined;
-    const words = new Uint8Array(parametersSize(layout.parameters.length));
+    const words = new Uint8Array(parametersSize(parameterWords(layout.parameters)));
     this.#actors.forEach(({ inputs }, actor) => this.writeInputs(words, layout, actor, inputs));
     return words;
   }
@@ -186,7 +189,7 @@ export class ChainUnderTest {
     const { policy, fromMember = {} } = this.#actors[actor];
     for (const [name, type, input] of completeInputs(policy, inputs, new Set(Object.keys(fromMember)))) {
       const { offset } = layout.parameters.find((slot) => slot.actor === actor && slot.name === name)!;
-      new DataView(words.buffer).setBigUint64(offset, readWord(type, input, name), true);
+      writeParameter(new DataView(words.buffer), offset, parameterSize(type), readWord(type, input, name));
     }
   }
 
@@ -283,6 +286,9 @@ const socketFields = [
   "skc_num",
   "skc_v6_daddr",
   "skc_v6_rcv_saddr",
+  "srtt_us",
+  "snd_cwnd",
+  "bpf_sock_ops_cb_flags",
 ];
 
 /** Where a field, or a word of an IPv6 address, lies in the socket structures of these tests. */

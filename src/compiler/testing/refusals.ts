@@ -6,7 +6,7 @@ import { mainFile, policySource } from "./policy-source.ts";
 /** All that a policy may import. */
 const everything =
   "actor selector socketActor min max now cannot sameAddress inPrefix subtype kind flows shared u8 u16 u32 u64 i32 i64 " +
-  "bool choice address prefix rate known table perCpu perPacket perSocket slots claimable hostWide bytes event emit fetchAdd compareExchange claim offer mptcpHmac mptcpToken mptcpTokenV0 type_Packet type_Flow type_TcpOption type_Tcp";
+  "bool choice text fallback address prefix rate known table perCpu perPacket perSocket slots claimable hostWide bytes event emit fetchAdd compareExchange claim offer mptcpHmac mptcpToken mptcpTokenV0 type_Packet type_Flow type_TcpOption type_Tcp";
 export const importEverything = `import { ${everything.split(" ").join(", ").replaceAll("_", " ")} } from "emptcp/policy";`;
 
 /** A file with one actor named `test` around `body`; `rest` goes on behind it. Its parameters and state are of all kinds. */

@@ -1,6 +1,6 @@
 /** The `params` object: constants of a selector, words of the parameters map for an actor. */
 import type ts from "typescript6";
-import { parametersMap, type ParameterSlot } from "../../layout.ts";
+import { parameterSize, parametersMap, type ParameterSlot } from "../../layout.ts";
 import { integerSizes } from "../../../policy/types.ts";
 import type { Value } from "../../ir/ir.ts";
 import type { Lowering } from "../lowering.ts";
@@ -70,6 +70,12 @@ export class ParametersView implements View {
         return lowering.boolean("ne", builder.load(1, words, slot.offset), builder.const(0));
       case "choice":
         return { kind: "choice", words: representation.choices, value: builder.load(1, words, slot.offset) };
+      case "text":
+        return {
+          kind: "text",
+          at: builder.pointerAdd(words, builder.const(slot.offset, 64)),
+          size: parameterSize(slot.type),
+        };
       default:
         return lowering.fail("addressUse", node);
     }

@@ -1,21 +1,18 @@
 /** `socket`: one subflow of this host, on a cgroup's socket callbacks or in a walk over all sockets. */
 import type ts from "typescript6";
 import { helpers } from "../../../bpf/helpers.ts";
+import type { SocketEvent } from "../../../policy/socket.ts";
 import { int32, int64, pointer, type Block, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
+import { eventNames, operation, operationBits, type Wanted } from "../socket-events.ts";
+import { setSocketOption, socketOption } from "../socket-options.ts";
 import { hooks, type SocketHook } from "../hooks.ts";
-import type { Lowering } from "../lowering.ts";
+import { goOnWith, type Lowering } from "../lowering.ts";
 import type { AddressValue, LanguageValue, View } from "../values.ts";
 import { FlowView, type FlowParts } from "./flow.ts";
 
-/** SOL_SOCKET and SO_MAX_PACING_RATE (include/uapi/asm-generic/socket.h). */
-const socketLevel = 1;
-const maxPacingRate = 47;
-/** SO_MAX_PACING_RATE's value for no limit. */
-const unlimited = 0xffff_ffff;
-
-/** `sk` in struct bpf_sock_ops (include/uapi/linux/bpf.h). */
-const socketOfContext = 184;
+/** `struct bpf_sock_ops` (include/uapi/linux/bpf.h). */
+const contextFields = { op: 0, args: 4, sndCwnd: 76, srttUs: 80, callbackFlags: 84, sock: 184 } as const;
 
 export interface ParsedSocket {
   readonly hook: SocketHook;
@@ -27,52 +24,82 @@ export interface ParsedSocket {
   readonly flow: FlowParts;
 }
 
+/** The operation of a callback; in a walk over sockets that of one that is established. */
+export function operationOf({ builder }: Lowering, { hook, context }: ParsedSocket): Value {
+  return hook === "sock_ops" ? builder.load(4, context, contextFields.op) : builder.const(operation.established);
+}
+
+/** The TCP socket in a walk over all sockets. */
+function tcpSocket(lowering: Lowering, { sock }: ParsedSocket, otherwise?: Block): Value {
+  const { builder } = lowering;
+  const tcp = builder.call(helpers.skcToTcpSock.number, [sock!], pointer("kernel", true), "none");
+  goOnWith(lowering, tcp, otherwise);
+  return tcp;
+}
+
+const tcpField = ({ builder }: Lowering, tcp: Value, size: 1 | 4, field: string): Value =>
+  builder.load(size, tcp, 0, int32, { struct: "tcp_sock", field });
+
 export class SocketView implements View {
   readonly name = "socket";
   readonly #socket: ParsedSocket;
-  constructor(socket: ParsedSocket) {
+  readonly #lifts: boolean;
+  /** @param lifts whether what is set is what sockets have by themselves */
+  constructor(socket: ParsedSocket, lifts = false) {
     this.#socket = socket;
+    this.#lifts = lifts;
   }
 
-  get(_lowering: Lowering, property: string): LanguageValue | undefined {
-    return property === "flow" ? { kind: "view", view: new FlowView(this.#socket.flow) } : undefined;
+  get(lowering: Lowering, property: string): LanguageValue | undefined {
+    const { builder } = lowering;
+    const { hook, context } = this.#socket;
+    const number = (contextField: number, field: string): Value =>
+      hook === "sock_ops"
+        ? builder.load(4, context, contextField)
+        : tcpField(lowering, tcpSocket(lowering, this.#socket), 4, field);
+    switch (property) {
+      case "flow":
+        return { kind: "view", view: new FlowView(this.#socket.flow) };
+      case "event": {
+        const called = operationOf(lowering, this.#socket);
+        const passive = builder.compare("eq", called, builder.const(operation.passivelyEstablished));
+        return { kind: "choice", words: eventNames, value: builder.binary("sub", called, passive) };
+      }
+      case "srttUs": {
+        // The kernel keeps eighths.
+        const eighths = number(contextFields.srttUs, "srtt_us");
+        return lowering.integer("u32", builder.binary("lshr", eighths, builder.const(3)));
+      }
+      case "cwnd":
+        return lowering.integer("u32", number(contextFields.sndCwnd, "snd_cwnd"));
+      case "rtoCount": {
+        if (hook !== "sock_ops") return { kind: "literal", value: 0n };
+        const isTimeout = builder.compare("eq", operationOf(lowering, this.#socket), builder.const(operation.rto));
+        // The kernel counts this one later.
+        const before = builder.load(4, context, contextFields.args);
+        const count = builder.binary("add", before, builder.const(1));
+        return lowering.integer("u32", builder.binary("mul", count, isTimeout));
+      }
+      default:
+        return undefined;
+    }
   }
 
   socketPointer({ builder }: Lowering): Value {
-    return this.#socket.sock ?? builder.load(8, this.#socket.context, socketOfContext, pointer("kernel", true));
+    return this.#socket.sock ?? builder.load(8, this.#socket.context, contextFields.sock, pointer("kernel", true));
   }
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
-    if (property !== "maxPacingRate") return false;
-    const { builder } = lowering;
-    const release = this.#socket.hook === "iter_tcp_release";
-    const rate = release ? builder.const(unlimited) : lowering.coerce(value, "u32", node);
-    const exit = builder.block();
-    setMaxPacingRate(lowering, this.#target(lowering, exit), rate);
-    lowering.effects?.acted();
-    builder.jump(exit);
-    lowering.enter(exit);
+    const option = socketOption(property);
+    if (!option) return false;
+    const memory = this.#lifts ? option.lifted(lowering) : option.value(lowering, value, node);
+    if (!memory) return true;
+    const { sock, context } = this.#socket;
+    // What setsockopt wants: the context on sock_ops, the TCP socket on the iterator.
+    const target = sock ? tcpSocket(lowering, this.#socket) : context;
+    setSocketOption(lowering, target, option, lowering.builder.read(this.#socket.isV4), memory);
     return true;
   }
-
-  /** What setsockopt wants: the context on sock_ops, the TCP socket on the iterator. */
-  #target(lowering: Lowering, none: Block): Value {
-    const { builder } = lowering;
-    if (!this.#socket.sock) return this.#socket.context;
-    const tcp = builder.call(helpers.skcToTcpSock.number, [this.#socket.sock], pointer("kernel", true), "none");
-    const full = builder.block();
-    builder.branch("ne", tcp, builder.const(0, 64), full, none);
-    lowering.enter(full);
-    return tcp;
-  }
-}
-
-/** Sets SO_MAX_PACING_RATE of what setsockopt takes; `rate` has 32 bits. */
-export function setMaxPacingRate({ builder }: Lowering, target: Value, rate: Value): void {
-  const memory = builder.stack(8);
-  builder.store(4, memory, 0, rate);
-  const constants = [socketLevel, maxPacingRate].map((number) => builder.const(number, 64)) as [Value, Value];
-  builder.call(helpers.setsockopt.number, [target, ...constants, memory, builder.const(4, 64)], int64, "memory");
 }
 
 /** `packet` as selectors see it where there is none: what the socket's own packets carry. */
@@ -127,15 +154,23 @@ class SocketHeaderView implements View {
   }
 }
 
-/** Finds the 4-tuple of a socket callback. Goes to `other` for callbacks other than a connection being established. */
-export function parseSockOps(lowering: Lowering, context: Value, other: Block): ParsedSocket {
+/** Finds the 4-tuple of a socket callback. Goes to `other` for callbacks that nobody wants. */
+export function parseSockOps(lowering: Lowering, context: Value, { events }: Wanted, other: Block): ParsedSocket {
   const { builder } = lowering;
   const load = (offset: number): Value => builder.load(4, context, offset);
-  // struct bpf_sock_ops: op at 0; BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB is 4, PASSIVE_ESTABLISHED_CB 5.
-  const established = builder.block();
-  const operation = builder.binary("sub", load(0), builder.const(4));
-  builder.branch("ule", operation, builder.const(1), established, other);
-  lowering.enter(established);
+  const wanted = builder.block();
+  const called = load(contextFields.op);
+  const bit = builder.binary("shl", builder.const(1), called);
+  builder.branch("test", bit, builder.const(operationBits(events)), wanted, other);
+  lowering.enter(wanted);
+  if (events.includes("closed")) {
+    const [change, goesOn] = builder.blocks(2);
+    builder.branch("eq", called, builder.const(operation.state), change, goesOn);
+    lowering.enter(change);
+    // The second argument is the new state; TCP_CLOSE is 7.
+    builder.branch("eq", load(contextFields.args + 4), builder.const(7), goesOn, other);
+    lowering.enter(goesOn);
+  }
   const v6 = { local: 48, remote: 32 };
   const isV4 = family(lowering, load(20), (word) => load(v6.remote + 4 * word));
   const address = (v4: number, v6: number): AddressValue =>
@@ -240,4 +275,46 @@ function loadedAddress(
       return builder.binary("or", upper, builder.zeroExtend(word(2 * which)));
     },
   };
+}
+
+/** Lets the kernel call back for what actors want to know of the socket, besides what others asked for. */
+export function askForCallbacks(lowering: Lowering, socket: ParsedSocket, { flags }: Wanted, other: Block): void {
+  if (flags === 0 || socket.hook === "iter_tcp_release") return;
+  const { builder } = lowering;
+  const wanted = builder.const(flags);
+  if (socket.hook === "iter_tcp") {
+    const tcp = tcpSocket(lowering, socket, other);
+    const memory = builder.stack(8);
+    builder.store(4, memory, 0, builder.binary("or", tcpField(lowering, tcp, 1, "bpf_sock_ops_cb_flags"), wanted));
+    // SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, from Linux 6.12 on.
+    const [level, name, size] = [6, 1008, 4].map((number) => builder.const(number, 64)) as [Value, Value, Value];
+    builder.call(helpers.setsockopt.number, [tcp, level, name, memory, size], int64, "memory");
+    return;
+  }
+  const [early, exit] = builder.blocks(2);
+  const bits = operationBits(["connect", "established"]);
+  const bit = builder.binary("shl", builder.const(1), operationOf(lowering, socket));
+  builder.branch("test", bit, builder.const(bits), early, exit);
+  lowering.enter(early);
+  const now = builder.load(4, socket.context, contextFields.callbackFlags);
+  const all = builder.zeroExtend(builder.binary("or", now, wanted));
+  builder.call(helpers.sockOpsCbFlagsSet.number, [socket.context, all], int64, "memory");
+  builder.jump(exit);
+  lowering.enter(exit);
+}
+
+/** Goes to `yes` where the socket's event is one of an actor's. */
+export function atEvents(
+  lowering: Lowering,
+  socket: ParsedSocket,
+  events: readonly SocketEvent[],
+  all: readonly SocketEvent[],
+  yes: Block,
+  no: Block,
+): void {
+  const { builder } = lowering;
+  if (socket.hook === "iter_tcp_release" || all.every((event) => events.includes(event))) return builder.jump(yes);
+  if (socket.hook === "iter_tcp") return builder.jump(events.includes("established") ? yes : no);
+  const bit = builder.binary("shl", builder.const(1), operationOf(lowering, socket));
+  builder.branch("test", bit, builder.const(operationBits(events)), yes, no);
 }

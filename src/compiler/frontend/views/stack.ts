@@ -7,7 +7,8 @@ import { int32, int64, pointer, type Block, type KernelField, type Value } from 
 import type { Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
-import { flowOfSock, sendingStates, setMaxPacingRate, stateBit } from "./socket.ts";
+import { setMaxPacingRate } from "../socket-options.ts";
+import { flowOfSock, sendingStates, stateBit } from "./socket.ts";
 import {
   castTo,
   loadField,

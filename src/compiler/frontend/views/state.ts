@@ -6,7 +6,7 @@ import type { Policy } from "../../../policy/policy.ts";
 import { claimLock, type ChainLayout, type StateField, type StateSlot } from "../../layout.ts";
 import { int64, pointer, type MemorySize, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
-import { endOfTurn, type Lowering } from "../lowering.ts";
+import { goOnWith, type Lowering } from "../lowering.ts";
 import type { PacketField } from "../packet-memory.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
@@ -94,7 +94,7 @@ class SocketRecordsView implements View {
     const view = socket?.kind === "view" ? socket.view : undefined;
     const pointer = view?.socketPointer?.(lowering);
     if (!pointer) return undefined;
-    present(lowering, pointer);
+    goOnWith(lowering, pointer);
     return method === "delete" ? this.#delete(lowering, pointer) : this.#get(lowering, pointer, method);
   }
 
@@ -319,15 +319,6 @@ function ofThisCpu(lowering: Lowering, slot: StateSlot): Value {
   const { builder } = lowering;
   const args = [builder.map(slot.map), lowering.scratch.zeroKey];
   const record = builder.call(helpers.mapLookupElem.number, args, pointer("map", true), "memory");
-  present(lowering, record);
+  goOnWith(lowering, record);
   return record;
-}
-
-/** What is always there; the verifier wants to see the policy's turn end if it were not. */
-function present(lowering: Lowering, value: Value): void {
-  if (value.type.kind === "pointer" && !value.type.nullable) return;
-  const { builder } = lowering;
-  const found = builder.block();
-  builder.branch("ne", value, builder.const(0, 64), found, endOfTurn(lowering));
-  lowering.enter(found);
 }
