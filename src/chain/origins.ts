@@ -1,5 +1,5 @@
 /** Where policies are defined. */
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Policy } from "../policy/index.ts";
 
@@ -8,9 +8,10 @@ export function modulePath(module: string): string {
   return module.startsWith("file:") ? fileURLToPath(module) : module;
 }
 
-const builtInFolder = fileURLToPath(new URL("../policies", import.meta.url));
+const builtIns = fileURLToPath(new URL("../policies", import.meta.url));
+const builtInFolders: readonly string[] = [builtIns, join(builtIns, "stack")];
 
 /** Whether a policy comes with this package, so that its name says where it is defined. */
 export function isBuiltIn({ module }: Policy): boolean {
-  return dirname(modulePath(module)) === builtInFolder;
+  return builtInFolders.includes(dirname(modulePath(module)));
 }

@@ -1,7 +1,7 @@
 /** A policy's state maps, decoded; and what the kernel knows of connections that are older than a chain. */
 import { integerSizes, type IntegerName } from "../policy/index.ts";
 import type { KernelFact } from "../policy/index.ts";
-import type { StateSlot } from "../compiler/index.ts";
+import { flowKeySize, type StateSlot } from "../compiler/layout.ts";
 import {
   addressBytes,
   addressText,
@@ -9,6 +9,7 @@ import {
   type KernelMap,
   type MapEntry,
   type NetworkNamespace,
+  type SocketAddress,
   type TcpSocket,
 } from "../linux/index.ts";
 
@@ -26,6 +27,17 @@ const mappedPrefix = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff);
 function mappedAddress(text: string): Uint8Array {
   const bytes = addressBytes(text);
   return bytes.length === 16 ? bytes : Uint8Array.of(...mappedPrefix, ...bytes);
+}
+
+/** The key of a flow's record, see `flowKeySize`. */
+export function encodeFlowKey(local: SocketAddress, remote: SocketAddress): Uint8Array {
+  const key = new Uint8Array(flowKeySize);
+  const view = viewOf(key);
+  key.set(mappedAddress(local.address), 0);
+  key.set(mappedAddress(remote.address), 16);
+  view.setUint16(32, local.port, true);
+  view.setUint16(34, remote.port, true);
+  return key;
 }
 
 /** Integer fields of a record, as numbers (exact up to 2^53). */
@@ -57,7 +69,7 @@ function readInteger(view: DataView, type: IntegerName, offset: number): bigint 
   return type.startsWith("i") ? BigInt.asIntN(8 * integerSizes[type], value) : value;
 }
 
-function writeInteger(record: Uint8Array, type: IntegerName, offset: number, value: bigint): void {
+export function writeInteger(record: Uint8Array, type: IntegerName, offset: number, value: bigint): void {
   for (let i = 0; i < integerSizes[type]; i++) record[offset + i] = Number((value >> BigInt(8 * i)) & 0xffn);
 }
 
@@ -161,13 +173,7 @@ export function seedState(
   const sockets = withPeersTokens(dumpTcpSockets(netns).filter(({ tcp, state }) => tcp && state === "established"));
   for (const slot of seeded) {
     for (const socket of sockets) {
-      const key = new Uint8Array(40);
-      const view = new DataView(key.buffer);
-      key.set(mappedAddress(socket.local.address), 0);
-      key.set(mappedAddress(socket.remote.address), 16);
-      view.setUint16(32, socket.local.port, true);
-      view.setUint16(34, socket.remote.port, true);
-      maps[slot.map].update(key, seedRecord(slot, socket));
+      maps[slot.map].update(encodeFlowKey(socket.local, socket.remote), seedRecord(slot, socket));
     }
   }
 }

@@ -17,8 +17,11 @@ import { loadTypeInfo } from "./type-info.ts";
 /** BPF_F_* flags of maps (include/uapi/linux/bpf.h). */
 export const MapFlag = { noPrealloc: 1 << 0, readOnlyProgram: 1 << 7, mmapable: 1 << 10 } as const;
 
-/** What `update()` may do: write in any case, only make a new entry, only change an existing one. */
-export const UpdateMode = { any: 0, create: 1, exist: 2 } as const;
+/**
+ * What `update()` may do: write in any case, only make a new entry, only change an existing one; `locked` writes in any case,
+ * into the existing entry and under its spin lock, where programs that hold it see the change.
+ */
+export const UpdateMode = { any: 0, create: 1, exist: 2, locked: 4 } as const;
 export type UpdateModeName = keyof typeof UpdateMode;
 
 export interface MapInfo {

@@ -142,6 +142,49 @@ function makeDirectoryShared(): void {
   check("mount", mountCall("none", directory, MS_SHARED | MS_REC), directory);
 }
 
+/** Every namespace that has a name or a process, once each, the current one first. */
+function everyNetns(): NetworkNamespace[] {
+  const { dev } = statSync(current);
+  const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const candidates = [current, ...listNetns().map(netnsPath), ...processes.map((pid) => `/proc/${pid}/ns/net`)];
+  const found = new Map<number, string>();
+  for (const path of candidates) {
+    const stat = statUnlessGone(path);
+    // A file under /run/netns on which nothing is mounted is no namespace.
+    if (stat?.dev === dev && !found.has(stat.ino)) found.set(stat.ino, path);
+  }
+  return [...found.values()];
+}
+
+function statUnlessGone(path: string) {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Runs `fn` inside every namespace that has a name or a process, one after the other; those that vanish meanwhile are left
+ * out. Synchronous.
+ */
+export function inEveryNetns<T>(fn: () => T): T[] {
+  return everyNetns().flatMap((namespace) => {
+    let entered = false;
+    try {
+      return [
+        withNetns(namespace, () => {
+          entered = true;
+          return fn();
+        }),
+      ];
+    } catch (error) {
+      if (entered || statUnlessGone(namespace)) throw error;
+      return [];
+    }
+  });
+}
+
 /** The identity of a namespace, equal for two names of the same one. */
 export function netnsInode(namespace: NetworkNamespace = current): number {
   return statSync(netnsPath(namespace)).ino;
