@@ -2,6 +2,7 @@ export { VmError, type VmErrorKind } from "./errors.ts";
 export { ArrayMap, HashMap, ProgramArrayMap, RingBufferMap, SocketStorageMap, VmMap, createMap } from "./maps.ts";
 export { KernelObjects, type FieldValue } from "./kernel-objects.ts";
 export type { KernelCall, KernelFunction } from "./kernel-functions.ts";
+export { OperationsVm } from "./operations.ts";
 export {
   Vm,
   type OperationResult,

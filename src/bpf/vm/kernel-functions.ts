@@ -68,9 +68,11 @@ function avoidCongestion(objects: KernelObjects, socket: TcpSocket, window: numb
   socket.cwnd = Math.min(socket.cwnd, socket.read("snd_cwnd_clamp"));
 }
 
+export type KernelFunctionName =
+  "tcp_reno_ssthresh" | "tcp_reno_undo_cwnd" | "tcp_reno_cong_avoid" | "tcp_slow_start" | "tcp_cong_avoid_ai";
+
 /** Reno and its parts (net/ipv4/tcp_cong.c; tcp_is_cwnd_limited and tcp_in_slow_start of include/net/tcp.h). */
-export const kernelFunctions: Readonly<Record<string, KernelFunction>> = {
-  bpf_rdonly_cast: (objects, pointer, type) => objects.cast(pointer, type),
+export const kernelFunctions: Readonly<Record<KernelFunctionName, KernelFunction>> = {
   tcp_reno_ssthresh: (objects, address) => BigInt(Math.max(tcpSocket(objects, address).cwnd >>> 1, 2)),
   tcp_reno_undo_cwnd(objects, address) {
     const socket = tcpSocket(objects, address);

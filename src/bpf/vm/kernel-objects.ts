@@ -190,7 +190,7 @@ export class KernelObjects {
     return address;
   }
 
-  /** The socket an argument is, which must be one that the program was called with. */
+  /** The object an argument is, which must be one that the program was called with: others the verifier does not trust. */
   given(address: bigint, argument: number): bigint {
     if (!this.access?.given.has(address))
       throw this.error("call", `argument ${argument} is nothing that the program was called with`);
@@ -225,7 +225,8 @@ export class KernelObjects {
       throw this.error("readOnly", `it writes ${name} of an object that it was not called with`);
     const allowed = writable.some(([struct, path, bytes]) => {
       const { offset } = this.layout.find(struct, path);
-      return at >= offset && at + size <= offset + bytes;
+      // The kernel wants the whole field's first byte, but for private memory.
+      return (bytes > 8 ? at >= offset : at === offset) && at + size <= offset + bytes;
     });
     if (!allowed) throw this.error("readOnly", `it writes ${size} bytes of ${name}, which congestion control may not`);
     const { view } = object;

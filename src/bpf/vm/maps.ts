@@ -282,9 +282,9 @@ export class SocketStorageMap extends OpaqueMap {
   forget(socket: bigint): boolean {
     return this.blocks.delete(socket);
   }
-  /** Sockets that have a record. */
-  sockets(): bigint[] {
-    return [...this.blocks.keys()];
+  /** Copies of all records, by their sockets. */
+  records(): ReadonlyMap<bigint, Uint8Array> {
+    return new Map([...this.blocks].map(([socket, { bytes }]) => [socket, bytes.slice()]));
   }
 }
 

@@ -37,25 +37,23 @@ function limitPacing(objects: KernelObjects, socket: bigint, rate: number): void
   objects.write(socket, "sock.sk_pacing_rate", current < limit ? current : limit);
 }
 
-/** The functions a program calls by name, every call of which is told to `record`. */
+/** The functions a program calls by name. Every call is told to `record`, but those of casts. */
 export function callableFunctions(
   objects: KernelObjects,
   added: Readonly<Record<string, KernelFunction>>,
   record: (call: KernelCall) => void,
 ): ReadonlyMap<string, HelperFunction> {
-  return new Map(
-    Object.entries({ ...kernelFunctions, ...added }).map(([name, run]): [string, HelperFunction] => [
-      name,
-      (machine) => {
-        const count = Math.max(run.length - 1, 0);
-        const args = Array.from({ length: count }, (_, i) => machine.wide(i + 1));
-        // All others take objects that the verifier trusts.
-        if (run !== kernelFunctions["bpf_rdonly_cast"]) objects.given(machine.wide(1), 1);
-        record({ name, args });
-        return run(objects, ...args) ?? DESTROYED;
-      },
-    ]),
-  );
+  const functions = new Map<string, HelperFunction>();
+  for (const [name, run] of Object.entries<KernelFunction>({ ...kernelFunctions, ...added })) {
+    const count = Math.max(run.length - 1, 0);
+    functions.set(name, (machine) => {
+      objects.given(machine.wide(1), 1);
+      const args = Array.from({ length: count }, (_, i) => machine.wide(i + 1));
+      record({ name, args });
+      return run(objects, ...args) ?? DESTROYED;
+    });
+  }
+  return functions.set("bpf_rdonly_cast", (machine) => objects.cast(machine.wide(1), machine.wide(2)));
 }
 
 /** What a void function leaves in r0. */
