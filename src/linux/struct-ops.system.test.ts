@@ -2,6 +2,8 @@ import { rmdirSync, rmSync } from "node:fs";
 import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { afterEach, expect, test, vi } from "vitest";
+import * as asm from "../bpf/asm.ts";
+import type { Instruction } from "../bpf/instruction.ts";
 import { createLab, Transfer, type Lab, type TransferResult } from "../lab/index.ts";
 import {
   availableCongestionControls,
@@ -14,10 +16,12 @@ import { NoKernelTypeError } from "./kernel-btf.ts";
 import { linkFromId, openLink } from "./links/link.ts";
 import { registerStructOps } from "./links/struct-ops.ts";
 import { ensurePinDirectory } from "./bpffs.ts";
-import { enableRunStatistics, programFromId } from "./programs.ts";
+import { enableRunStatistics, loadProgram, programFromId } from "./programs.ts";
 import { connectMptcp, listenMptcp } from "./sockets.ts";
+import { congestionOperation } from "./stack-probes.ts";
 import { createStructOps, listStructOps, structOpsInfo } from "./struct-ops.ts";
 import { controlSpec, loadControl } from "./testing/congestion-control.ts";
+import { VerifierError } from "./verifier-error.ts";
 
 // Congestion control made of the kernel's own Reno functions, and one whose window never changes, registered and in use.
 
@@ -107,6 +111,50 @@ test("createStructOps() and registerStructOps() say what is wrong", () => {
     "a program is for another operation",
   );
   expect(() => make({ values: { ...spec.values, flags: -1 } })).toThrow("flags has 4 bytes, -1 does not fit");
+});
+
+const socket = asm.load(8, 1, 1, 0);
+const castSocket = [socket, asm.loadType(2, "tcp_sock"), asm.callKernel("bpf_rdonly_cast")];
+const refusals: Record<string, [member: string, instructions: readonly Instruction[], words: string]> = {
+  "a field that congestion control may not write": [
+    "cong_avoid",
+    [socket, asm.alu64.mov.imm(2, 1), asm.storeField(4, 1, "tcp_sock", "srtt_us", 2)],
+    "may only read",
+  ],
+  "a write beyond a field": [
+    "cong_avoid",
+    [socket, asm.alu64.mov.imm(2, 1), asm.storeField(8, 1, "tcp_sock", "snd_cwnd", 2)],
+    "writes 8 bytes, more than the field",
+  ],
+  "a function that is not for programs": [
+    "cong_avoid",
+    [socket, asm.callKernel("tcp_enter_cwr")],
+    "calls tcp_enter_cwr",
+  ],
+  "a socket that may only be read": [
+    "cong_avoid",
+    [...castSocket, asm.alu64.mov.reg(1, 0), asm.callKernel("tcp_reno_ssthresh")],
+    "may only look at",
+  ],
+  "a number for a socket": [
+    "cong_avoid",
+    [asm.alu64.mov.imm(1, 1), asm.callKernel("tcp_reno_ssthresh")],
+    "wants a sock",
+  ],
+  "an operation that is not for programs": ["get_info", [], "get_info of tcp_congestion_ops is an operation"],
+};
+
+test.each(Object.entries(refusals))("loadProgram() explains %s", (_, [member, instructions, words]) => {
+  const whole = [...instructions, asm.alu64.mov.imm(0, 0), asm.exit()];
+  let error: unknown;
+  try {
+    loadProgram(congestionOperation(member, whole), {}).close();
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error, String(error)).toBeInstanceOf(VerifierError);
+  expect((error as VerifierError).explanation).toContain(words);
+  expect((error as VerifierError).advice).toBeDefined();
 });
 
 /** Server to client, each end with what its namespace gives new sockets. */

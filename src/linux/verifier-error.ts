@@ -62,7 +62,7 @@ export function explainVerifierLog(
 const instructionLine = /^(\d+): \([0-9a-f]{2}\) /;
 /** Lines that describe states, source, statistics and the path rather than object. */
 const noise =
-  /^(?:;|\d+: |from \d+ to \d+|R\d+(?:_\w+)?=|last_idx|first_idx|regs=|parent |mark_precise|processed \d+ insns|verification time|stack depth|peak_states|caller:|callee:|returning from callee|arg#\d+ |func#\d+ |Global function|Validating |reg type unsupported|Func#|frame\d+:|propagating|insns_processed|total_states)/;
+  /^(?:;|\d+: |from \d+ to \d+|R\d+(?:_\w+)?=|last_idx|first_idx|regs=|parent |mark_precise|processed \d+ insns|verification time|stack depth|peak_states|caller:|callee:|returning from callee|arg#\d+ reference type|func#\d+ |Global function|Validating |reg type unsupported|Func#|frame\d+:|propagating|insns_processed|total_states)/;
 
 function locate(lines: readonly string[]): { slot: number | undefined; objections: string[] } {
   let slot: number | undefined;

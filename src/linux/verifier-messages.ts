@@ -125,6 +125,36 @@ export const verifierMessages: readonly VerifierMessage[] = [
     advice: "Return one of the verdicts of its hook, by name",
   },
   {
+    pattern: /no write support to (\w+) at off \d+/,
+    explanation: "it writes a field of the kernel's $1 that congestion control may only read",
+    advice: "Write the window, the threshold or the pacing rate, or a record of the policy's own state",
+  },
+  {
+    pattern: /write access at off \d+ with size (\d+) beyond the member/,
+    explanation: "it writes $1 bytes, more than the field of the kernel's socket has",
+    advice: "Write the field with its own size",
+  },
+  {
+    pattern: /calling kernel function (\S+) is not allowed/,
+    explanation: "it calls $1, which this kernel does not offer to programs of this kind",
+    advice: "Use another base, or a newer kernel; `emptcp doctor` names what is missing",
+  },
+  {
+    pattern: /attach to unsupported member (\S+) of struct (\S+)/,
+    explanation: "$1 of $2 is an operation that programs may not do",
+    advice: "Leave the operation to the kernel",
+  },
+  {
+    pattern: /arg#\d+ is untrusted_ptr|R\d+ must be referenced or trusted|R\d+ type=untrusted_ptr/,
+    explanation: "it hands on a socket that it may only look at",
+    advice: "Call functions and write with the socket that the operation got; other sockets can only be read",
+  },
+  {
+    pattern: /arg#\d+ pointer type (?:STRUCT|UNION|UNKNOWN) (\w+) must point/,
+    explanation: "it hands something else to a kernel function that wants a $1",
+    advice: "Pass what the operation got as its argument",
+  },
+  {
     pattern: /unknown func (\S+)|invalid func (\S+)/,
     explanation: "it calls a kernel function that this kind of program, or this kernel, does not have ($1)",
     advice: "Use the intrinsic on another hook, or a newer kernel; `emptcp doctor` names what is missing",
