@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Base } from "../policy/index.ts";
 import { CompileError } from "./index.ts";
 import { chain } from "./testing/policy-harness.ts";
 import { policySource } from "./testing/policy-source.ts";
@@ -9,17 +10,19 @@ const policy = (operations: string, state = ""): string => `
   import { base, bytes, cannot, congestionControl, flows, min, now, perPacket, reno, u8, u16, u32, u64, type StackSocket, type SubflowFacts } from "emptcp/policy";
   congestionControl({ name: "tested", ${state} ${operations} });`;
 
-const functionsOf = (text: string, base: "cubic" | "reno" | "bbr", member: string): string[] =>
+const functionsOf = (text: string, base: Base, member: string): string[] =>
   (compileStack(text, base).programs[member]?.instructions ?? []).flatMap(({ reference }) =>
     reference?.kind === "function" ? [reference.name] : [],
   );
 
+/** What does each operation of a policy that defines none. */
+function members(base: Base): Record<string, string[]> {
+  const { programs } = compileStack(policy(""), base);
+  return Object.fromEntries(Object.keys(programs).map((member) => [member, functionsOf(policy(""), base, member)]));
+}
+
 describe("compileInStack()", () => {
   it("lets the base do what the policy does not define", () => {
-    const members = (base: "cubic" | "reno" | "bbr") => {
-      const { programs } = compileStack(policy(""), base);
-      return Object.fromEntries(Object.keys(programs).map((member) => [member, functionsOf(policy(""), base, member)]));
-    };
     expect(members("reno")).toEqual({
       ssthresh: ["tcp_reno_ssthresh"],
       cong_avoid: ["tcp_reno_cong_avoid"],

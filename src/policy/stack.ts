@@ -218,7 +218,7 @@ export const reno = {
   slowStart(_socket: StackSocket, _acked: u32): u32 {
     return compiledOnly("reno.slowStart");
   },
-  /** Grows the window by one for every `window` of `acked` packets. */
+  /** Grows the window by one for every `window` of `acked` packets; a `window` of 0 is taken as 1. */
   congAvoidAi(_socket: StackSocket, _window: u32, _acked: u32): void {
     compiledOnly("reno.congAvoidAi");
   },

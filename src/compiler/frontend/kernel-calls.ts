@@ -3,8 +3,8 @@ import type ts from "typescript6";
 import { int32, nothing, type Value } from "../ir/ir.ts";
 import { lowerArguments } from "./calls.ts";
 import { titleOf } from "./hooks.ts";
-import type { Lowering } from "./lowering.ts";
-import { baseFunctions, operations, renoFunctions, type OperationArgument, type OperationName } from "./operations.ts";
+import { orOne, type Lowering } from "./lowering.ts";
+import { baseFunctions, operations, renoFunctions, type FunctionArgument, type OperationName } from "./operations.ts";
 import type { LanguageValue } from "./values.ts";
 import { SampleView } from "./views/samples.ts";
 import { StackSocketView } from "./views/stack.ts";
@@ -32,7 +32,7 @@ export function lowerKernelCall(
 
 function argument(
   lowering: Lowering,
-  type: OperationArgument,
+  type: FunctionArgument,
   value: LanguageValue | undefined,
   what: string,
   node: ts.CallExpression,
@@ -44,6 +44,9 @@ function argument(
     case "ackSample":
     case "rateSample":
       return view instanceof SampleView ? view.pointer : lowering.fail("stackSocket", node, what);
+    case "divisor":
+      // The kernel divides by it without looking.
+      return orOne(lowering, lowering.coerce(value ?? { kind: "undefined" }, "u32", node));
     default:
       return lowering.coerce(value ?? { kind: "undefined" }, type, node);
   }

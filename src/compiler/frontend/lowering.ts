@@ -187,6 +187,11 @@ export class Lowering {
   }
 }
 
+/** A 32-bit integer, or 1 where it is 0. */
+export function orOne({ builder }: Lowering, value: Value): Value {
+  return builder.binary("add", value, builder.compare("eq", value, builder.const(0)));
+}
+
 /** Where a policy's turn ends at once, for what cannot happen but the verifier wants to see dealt with: no selector matches. */
 export function endOfTurn({ returns: [turn] }: Lowering): Block {
   return turn.kind === "condition" ? turn.no : turn.exit;

@@ -3,6 +3,8 @@ import type { Base } from "../../policy/stack.ts";
 
 /** What an operation is given, in order: the socket, integers, or a structure to hand on. */
 export type OperationArgument = "socket" | "u8" | "u32" | "ackSample" | "rateSample";
+/** What a function of the kernel takes besides: a u32 that must not be 0. */
+export type FunctionArgument = OperationArgument | "divisor";
 
 export interface Operation {
   /** Of `struct tcp_congestion_ops` (include/net/tcp.h). */
@@ -64,11 +66,17 @@ export const baseFunctions: Readonly<Record<Base, { readonly [K in OperationName
 export const windowOperation = (base: Base): OperationName =>
   baseFunctions[base].congControl === undefined ? "congAvoid" : "congControl";
 
+interface RenoFunction {
+  readonly function: string;
+  readonly arguments: readonly FunctionArgument[];
+  readonly returns?: "u32";
+}
+
 /** `reno.X(…)`. */
-export const renoFunctions: Readonly<Record<string, Omit<Operation, "member"> & { readonly function: string }>> = {
+export const renoFunctions: Readonly<Record<string, RenoFunction>> = {
   ssthresh: { function: "tcp_reno_ssthresh", arguments: ["socket"], returns: "u32" },
   undoCwnd: { function: "tcp_reno_undo_cwnd", arguments: ["socket"], returns: "u32" },
   congAvoid: { function: "tcp_reno_cong_avoid", arguments: ["socket", "u32", "u32"] },
   slowStart: { function: "tcp_slow_start", arguments: ["socket", "u32"], returns: "u32" },
-  congAvoidAi: { function: "tcp_cong_avoid_ai", arguments: ["socket", "u32", "u32"] },
+  congAvoidAi: { function: "tcp_cong_avoid_ai", arguments: ["socket", "divisor", "u32"] },
 };

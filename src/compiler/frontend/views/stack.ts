@@ -4,7 +4,7 @@ import { integerSizes, type IntegerName } from "../../../policy/types.ts";
 import { maximumSubflows } from "../../../policy/stack.ts";
 import type { Variable } from "../../ir/builder.ts";
 import { int32, int64, pointer, type Block, type KernelField, type Value } from "../../ir/ir.ts";
-import type { Lowering } from "../lowering.ts";
+import { orOne, type Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView } from "./flow.ts";
 import { setMaxPacingRate } from "../socket-options.ts";
@@ -65,7 +65,6 @@ export class StackSocketView extends SubflowView {
   }
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
-    const { builder } = lowering;
     if (property === "maxPacingRate") {
       if (this.#inRelease) lowering.fail("stackLimit", node, "a new maxPacingRate", "release");
       setMaxPacingRate(lowering, this.pointer, cappedRate(lowering, lowering.coerce(value, "u64", node)));
@@ -75,10 +74,7 @@ export class StackSocketView extends SubflowView {
     if (!writable) return false;
     const written = lowering.coerce(value, type, node);
     // A socket without a window would never send again.
-    const isWindow = property === "cwnd";
-    const stored = isWindow
-      ? builder.binary("add", written, builder.compare("eq", written, builder.const(0)))
-      : written;
+    const stored = property === "cwnd" ? orOne(lowering, written) : written;
     storeField(lowering, this.pointer, { struct, field }, integerSizes[type], stored);
     return true;
   }
