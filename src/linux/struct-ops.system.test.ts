@@ -13,14 +13,16 @@ import {
 } from "./congestion-control.ts";
 import { dumpTcpSockets, type TcpSocket } from "./diag.ts";
 import { NoKernelTypeError } from "./kernel-btf.ts";
+import { createIterLink, runIter } from "./links/iter.ts";
 import { linkFromId, openLink } from "./links/link.ts";
 import { registerStructOps } from "./links/struct-ops.ts";
 import { ensurePinDirectory } from "./bpffs.ts";
+import { withNetns } from "./netns.ts";
 import { enableRunStatistics, loadProgram, programFromId } from "./programs.ts";
 import { connectMptcp, listenMptcp } from "./sockets.ts";
 import { congestionOperation } from "./stack-probes.ts";
 import { createStructOps, listStructOps, structOpsInfo } from "./struct-ops.ts";
-import { controlSpec, loadControl } from "./testing/congestion-control.ts";
+import { controlSpec, loadControl, mover } from "./testing/congestion-control.ts";
 import { VerifierError } from "./verifier-error.ts";
 
 // Congestion control made of the kernel's own Reno functions, and one whose window never changes, registered and in use.
@@ -160,10 +162,10 @@ test.each(Object.entries(refusals))("loadProgram() explains %s", (_, [member, in
 /** Server to client, each end with what its namespace gives new sockets. */
 async function transferMptcp(seconds: number): Promise<Transfer> {
   const [client, server] = ["client", "server"].map((host) => lab!.host(host));
-  const listener = await listenMptcp({ address: "0.0.0.0", port: 0, netns: server.netns, allowHalfOpen: true });
+  const listener = await listenMptcp({ address: "::", port: 0, netns: server.netns, allowHalfOpen: true });
   const accepted = once(listener, "connection") as Promise<[Socket]>;
   const { port } = listener.address() as AddressInfo;
-  const address = server.interfaces[0].ipv4;
+  const address = server.interfaces[0].ipv6;
   const near = await connectMptcp({ address, port, netns: client.netns, allowHalfOpen: true });
   const [far] = await accepted;
   const close = () => {
@@ -197,7 +199,7 @@ test("programs do the congestion control of both subflows of a connection, and u
   const runs = (control: typeof reno) => control.programs["cong_avoid"].info().runCount;
   const path = { between: ["client", "server"], rateMbit: 20, rttMs: 10 } as const;
   lab = await createLab({
-    hosts: { client: {}, server: { endpoints: "signal" } },
+    hosts: { client: { family: 6 }, server: { endpoints: "signal", family: 6 } },
     links: [
       { name: "wifi", ...path },
       { name: "lte", ...path },
@@ -226,12 +228,22 @@ test("programs do the congestion control of both subflows of a connection, and u
   const atUpdate = runs(reno);
   await vi.waitFor(() => expect(runs(reno)).toBeGreaterThan(atUpdate), { timeout: 5000 });
   expect(runs(fixed)).toBe(0);
+  {
+    using program = loadProgram(mover(name), {});
+    using all = createIterLink(program);
+    withNetns(netns, () => runIter(all));
+  }
+  // Only the namespace's default is left to the old one.
+  await vi.waitFor(() => expect(structOpsInfo(reno.map).users).toBeLessThan(2), { timeout: 5000 });
+  await vi.waitFor(() => expect(runs(fixed)).toBeGreaterThan(100), { timeout: 5000 });
+  expect(subflowsOf(before).map(({ tcp }) => tcp?.sndCwnd)).toEqual([CWND, CWND]);
   await finish(before);
 
   setDefaultCongestionControl(name, netns);
   const after = await transferMptcp(20);
   await vi.waitFor(() => expect(subflowsOf(after)).toHaveLength(2), { timeout: 5000 });
-  await vi.waitFor(() => expect(runs(fixed)).toBeGreaterThan(100), { timeout: 5000 });
+  const atSecond = runs(fixed);
+  await vi.waitFor(() => expect(runs(fixed)).toBeGreaterThan(atSecond + 100), { timeout: 5000 });
   expect(subflowsOf(after).map(({ tcp, congestionControl }) => [congestionControl, tcp?.sndCwnd])).toEqual([
     [name, CWND],
     [name, CWND],
