@@ -1,6 +1,18 @@
 import { assert, bigInt, property, stringMatching } from "fast-check";
 import { describe, expect, test } from "vitest";
-import { address, bool, choice, i32, prefix, rate, text, u16, u64, within, type ParameterType } from "../policy/index.ts";
+import {
+  address,
+  bool,
+  choice,
+  i32,
+  prefix,
+  rate,
+  text,
+  u16,
+  u64,
+  within,
+  type ParameterType,
+} from "../policy/index.ts";
 import { ParameterError, readConstant, readWord, showWord } from "./inputs.ts";
 
 const agrees = (type: ParameterType, word: bigint) => readWord(type, showWord(type, word), "x.y") === word;
