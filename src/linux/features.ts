@@ -48,7 +48,7 @@ const NETLINK_GENERIC = 16;
 const probes = {
   capBpf: capability("CAP_BPF", "loading programs and maps"),
   capNetAdmin: capability("CAP_NET_ADMIN", "attaching to interfaces, MPTCP paths"),
-  capPerfmon: capability("CAP_PERFMON", "reading kernel structures (limits on running connections)"),
+  capPerfmon: capability("CAP_PERFMON", "reading kernel structures (limits on running connections, in-stack policies)"),
   capSysAdmin: capability("CAP_SYS_ADMIN", "the lab's network namespaces, mounting the BPF file system, `chain list`"),
   bpf: {
     name: "bpf(2)",

@@ -41,9 +41,15 @@ export function kernelOperations(struct: string): KernelOperations {
   const type = btf.skipModifiers(data.type);
   const description = btf.type(type);
   const fields = description.kind === "struct" ? description.members : [];
-  const members = fields.map(({ name, type: memberType, bitOffset }, index): OperationMember => {
+  const members = fields.map(({ name, type: memberType, bitOffset, bitSize }, index): OperationMember => {
     const offset = data.offset + Math.floor(bitOffset / 8);
-    return { name, kind: memberKind(memberType), index, offset, size: btf.sizeOf(memberType) };
+    return {
+      name,
+      kind: bitSize === 0 ? memberKind(memberType) : "other",
+      index,
+      offset,
+      size: btf.sizeOf(memberType),
+    };
   });
   const found = {
     type,

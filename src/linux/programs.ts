@@ -61,7 +61,7 @@ const capabilities: Readonly<Record<ProgramTypeName, readonly Capability[]>> = {
   xdp: ["CAP_BPF", "CAP_NET_ADMIN"],
   sockOps: ["CAP_BPF", "CAP_NET_ADMIN"],
   tracing: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
-  structOps: ["CAP_BPF", "CAP_NET_ADMIN"],
+  structOps: ["CAP_BPF", "CAP_PERFMON"],
 };
 
 /**

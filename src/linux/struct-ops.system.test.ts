@@ -96,6 +96,7 @@ test("createStructOps() and registerStructOps() say what is wrong", () => {
   expect(() => link.update(other.map, other.map)).toThrow(`what is in place is not map ${name}`);
   expect(() => loadControl("abcdefghijklmnop")).toThrow('name "abcdefghijklmnop" has more than 15 characters');
   expect(() => loadControl("no spaces")).toThrow("the name has characters other than");
+  expect(() => loadProgram(congestionOperation("no_op", []), {})).toThrow("has no member no_op in tcp_congestion_ops");
   const spec = controlSpec(name);
   const make = (changes: Partial<typeof spec>) => createStructOps({ ...spec, ...changes }, reno.programs).close();
   expect(() => make({ struct: "no_such_ops" })).toThrow(NoKernelTypeError);

@@ -55,7 +55,7 @@ export function createStructOps(spec: StructOpsSpec, programs: Readonly<Record<s
       kernelValueTypeId: layout.valueType,
     },
     `create ${what}`,
-    { capabilities: ["CAP_BPF", "CAP_NET_ADMIN"], features: [mapTypeSupport.structOps] },
+    { capabilities: ["CAP_BPF"], features: [mapTypeSupport.structOps] },
   );
   const shape = { name, type: "structOps", keySize: KEY.length, valueSize: layout.valueSize, maxEntries: 1 } as const;
   const map = new KernelMap(result, { ...shape, flags: BY_LINK });

@@ -15,7 +15,6 @@ export function registerStructOps(map: KernelMap): KernelLink {
     { progFd: map.fd, attachType: AttachType.structOps },
     `register struct_ops ${map.name}`,
     {
-      capabilities: ["CAP_BPF", "CAP_NET_ADMIN"],
       reasons: {
         EEXIST: `something is registered as ${map.name} already; remove it or choose another name`,
         EINVAL: `${map.label} does not hold operations that can be registered, or the kernel lacks links of struct_ops`,
