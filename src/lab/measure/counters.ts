@@ -51,7 +51,12 @@ export function readMptcpCounters(lab: Lab, host: string): Readonly<Record<strin
   return parseNetstat(readProc(lab.host(host).netns, "netstat"), "MPTcpExt");
 }
 
-/** One group of /proc/net/netstat: a line of names, a line of values. */
+/** The TCP counters of a host since it was made, by the kernel's names, e.g. `RetransSegs` (RFC 4022). */
+export function readTcpCounters(lab: Lab, host: string): Readonly<Record<string, number>> {
+  return parseNetstat(readProc(lab.host(host).netns, "snmp"), "Tcp");
+}
+
+/** One group of /proc/net/netstat or /proc/net/snmp: a line of names, a line of values. */
 export function parseNetstat(text: string, group: string): Record<string, number> {
   const [names = [], values = []] = text
     .split("\n")
