@@ -45,7 +45,7 @@ export function couple(socket: StackSocket, connection: Connection | undefined, 
     return;
   }
   survey(mine, connection, id);
-  if (mine.rate === 0) return;
+  if (mine.sumRate === 0) return;
   if (mine.amount === coupling.lia) mine.growth = liaGrowth(mine, connection, id, window);
   else if (mine.amount === coupling.balia) {
     mine.growth = baliaGrowth(mine, window);

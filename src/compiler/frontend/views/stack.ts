@@ -6,7 +6,7 @@ import type { Variable } from "../../ir/builder.ts";
 import { int32, int64, pointer, type Block, type KernelField, type Value } from "../../ir/ir.ts";
 import { orOne, type Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
-import { FlowView } from "./flow.ts";
+import { FlowView, type FlowParts } from "./flow.ts";
 import { setMaxPacingRate } from "../socket-options.ts";
 import { flowOfSock, sendingStates, stateBit } from "./socket.ts";
 import {
@@ -34,12 +34,21 @@ class SubflowView implements View {
   }
 
   get(lowering: Lowering, property: string): LanguageValue | undefined {
-    if (property === "flow") return { kind: "view", view: new FlowView(flowOfSock(lowering, this.subflow.tcp).flow) };
+    if (property === "flow") return { kind: "view", view: new FlowView(this.#flow(lowering)) };
     return subflowFact(lowering, this.subflow, property);
   }
 
   callAsWritten(lowering: Lowering, method: string, node: ts.CallExpression): LanguageValue | undefined {
     return method === "field" ? namedField(lowering, this.subflow.tcp, "tcp_sock", node) : undefined;
+  }
+
+  /** The port is `inet_sport`, not `skc_num`: that is 0 by the time a closed socket is released (inet_put_port). */
+  #flow(lowering: Lowering): FlowParts {
+    const { tcp } = this.subflow;
+    const { builder } = lowering;
+    const localPort = (): Value =>
+      builder.swap(16, builder.load(2, tcp, 0, int32, { struct: "inet_sock", field: "inet_sport" }));
+    return { ...flowOfSock(lowering, tcp).flow, localPort };
   }
 }
 
