@@ -5,6 +5,7 @@ import { ensureBpffs } from "./bpffs.ts";
 import { KernelError } from "./kernel-error.ts";
 import { createMap, MapFlag, mapFromId, openMap } from "./maps.ts";
 import { possibleCpus } from "./memory.ts";
+import { closeSocket, openSocket, SOCK_STREAM } from "./socket-calls.ts";
 
 let directory: string;
 beforeAll(() => {
@@ -126,4 +127,21 @@ test("openMap() and mapFromId() find a pinned map after its maker closed it", ()
     rmSync(path);
   }
   expect(() => openMap(path)).toThrow("nothing is pinned there");
+});
+
+test("KernelMap of type skStorage takes descriptors of sockets for keys and cannot be listed", () => {
+  using map = createMap(spec("skStorage", { maxEntries: 0, flags: MapFlag.noPrealloc }));
+  const socket = openSocket(2, SOCK_STREAM, 6);
+  try {
+    expect(map.lookup(u32(socket))).toBeUndefined();
+    map.update(u32(socket), u32(7));
+    expect(map.lookup(u32(socket))).toEqual(u32(7));
+    expect(map.delete(u32(socket))).toBe(true);
+    expect(map.lookup(u32(socket))).toBeUndefined();
+  } finally {
+    closeSocket(socket);
+  }
+  expect(() => map.lookup(u32(socket))).toThrow("its keys are descriptors of sockets");
+  expect(() => map.lookup(u32(map.fd))).toThrow("its keys are descriptors of sockets");
+  expect(() => [...map.keys()]).toThrow("maps of its type cannot be listed");
 });

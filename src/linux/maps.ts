@@ -54,6 +54,8 @@ export interface MappedArray extends Disposable {
   unmap(): void;
 }
 
+const unlisted = { ENOTSUPP: "maps of its type cannot be listed", EOPNOTSUPP: "maps of its type cannot be listed" };
+
 const perCpuTypes: ReadonlySet<MapTypeName> = new Set(["perCpuHash", "perCpuArray", "lruPerCpuHash"]);
 const typeByNumber = new Map(Object.entries(MapType).map(([name, number]) => [number as number, name as MapTypeName]));
 
@@ -132,7 +134,7 @@ export class KernelMap extends KernelObject {
       const outcome = tryBpf("mapGetNextKey", { mapFd: this.fd, key, nextKey });
       if (outcome.result < 0) {
         if (outcome.errno === errnos["ENOENT"]) return;
-        throw explainRefusal(`list the keys of ${this.label}`, outcome.errno);
+        throw explainRefusal(`list the keys of ${this.label}`, outcome.errno, { reasons: unlisted });
       }
       yield nextKey;
       key = nextKey;
@@ -200,7 +202,9 @@ export class KernelMap extends KernelObject {
     const outcome = tryBpf("mapLookup", { mapFd: this.fd, key, value });
     if (outcome.result === 0) return value;
     if (outcome.errno === errnos["ENOENT"]) return undefined;
-    throw explainRefusal(`look up an entry of ${this.label}`, outcome.errno);
+    throw explainRefusal(`look up an entry of ${this.label}`, outcome.errno, {
+      reasons: { EBADF: "its keys are descriptors of sockets", ENOTSOCK: "its keys are descriptors of sockets" },
+    });
   }
 
   #write(key: Uint8Array, value: Uint8Array, mode: UpdateModeName): void {

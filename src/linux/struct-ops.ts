@@ -24,6 +24,8 @@ import { loadTypeInfo } from "./type-info.ts";
 
 /** BPF_F_LINK: the operations are registered by a link, not as soon as the map has them. */
 const BY_LINK = 1 << 13;
+/** BPF_F_VTYPE_BTF_OBJ_FD: the structure is one of a kernel module, whose types are not the kernel's own. */
+const OF_A_MODULE = 1 << 15;
 const KEY = new Uint8Array(4);
 
 /**
@@ -134,7 +136,7 @@ export interface StructOpsInfo {
   readonly operations: Readonly<Record<string, number>>;
 }
 
-/** All struct_ops of this host that were written, registered or not, whoever made them. @throws KernelError */
+/** All struct_ops of this host for structures of the kernel itself that were written, registered or not, whoever made them. @throws KernelError */
 export function listStructOps(): StructOpsInfo[] {
   const links = structOpsLinks();
   return [...objectIds("map")].flatMap((id) => {
@@ -168,7 +170,7 @@ function structOpsLinks(): Map<number, number> {
 const LINK_INFO_SIZE = 20;
 /** `struct bpf_map_info` up to and with the kernel's type of the value. */
 const MAP_INFO_SIZE = 48;
-const mapInfoAt = { type: 0, id: 4, valueSize: 12, name: 24, kernelValueType: 44 } as const;
+const mapInfoAt = { type: 0, id: 4, valueSize: 12, flags: 20, name: 24, kernelValueType: 44 } as const;
 /** `struct bpf_struct_ops_common_value`, and its states INIT and INUSE. */
 const commonAt = { references: 0, state: 4 } as const;
 const NOT_WRITTEN = 0;
@@ -177,6 +179,7 @@ const IN_USE = 1;
 function readStructOps(map: KernelObject, links: ReadonlyMap<number, number>): StructOpsInfo | undefined {
   const info = objectInfo(map.fd, MAP_INFO_SIZE, `inspect ${map.label}`);
   if (info.getUint32(mapInfoAt.type, true) !== MapType.structOps) return undefined;
+  if (info.getUint32(mapInfoAt.flags, true) & OF_A_MODULE) return undefined;
   const struct = kernelBtf()
     .nameOf(info.getUint32(mapInfoAt.kernelValueType, true))
     .replace(/^bpf_struct_ops_/, "");
