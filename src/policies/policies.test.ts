@@ -6,7 +6,7 @@ import { disassemble } from "../bpf/disassemble.ts";
 import type { Hook } from "../compiler/index.ts";
 import { capturedFrames, locateTcp } from "../compiler/testing/frames.ts";
 import { makeFrame } from "../compiler/testing/packets.ts";
-import { chain, fieldOffset, socketSize, type ChainOptions } from "../compiler/testing/policy-harness.ts";
+import { chain, type ChainOptions } from "../compiler/testing/policy-harness.ts";
 import { parseIpAddress, parsePacket, type Packet, type TcpOption } from "../wire/index.ts";
 import { frame } from "../wire/testing.ts";
 
@@ -199,33 +199,32 @@ describe("pace", () => {
     expect(run(remote, local, 443, 5001)).toEqual([]);
   });
 
-  const sock = ({ local, remote, localPort, remotePort }: typeof v4, state = 1, family?: number): Uint8Array => {
-    const bytes = new Uint8Array(socketSize);
-    const view = new DataView(bytes.buffer);
+  const sock = ({ local, remote, localPort, remotePort }: typeof v4, state = 1, family?: number) => {
     const [from, to] = [parseIpAddress(local), parseIpAddress(remote)];
     const suffix = from.length === 4 ? "" : "v6_";
-    bytes.set(from, fieldOffset(`skc_${suffix}rcv_saddr`));
-    bytes.set(to, fieldOffset(`skc_${suffix}daddr`));
-    view.setUint8(fieldOffset("skc_state"), state);
-    view.setUint16(fieldOffset("skc_family"), family ?? (from.length === 4 ? 2 : 10), true);
-    view.setUint16(fieldOffset("skc_num"), localPort, true);
-    view.setUint16(fieldOffset("skc_dport"), remotePort);
-    return bytes;
+    return {
+      [`sock_common.skc_${suffix}rcv_saddr`]: from,
+      [`sock_common.skc_${suffix}daddr`]: to,
+      "sock_common.skc_state": state,
+      "sock_common.skc_family": family ?? (from.length === 4 ? 2 : 10),
+      "sock_common.skc_num": localPort,
+      "sock_common.skc_dport": Uint8Array.of(remotePort >> 8, remotePort & 0xff),
+    };
   };
 
   it("caps running connections that may still send, and no others, in a walk over all sockets", () => {
     const vm = chain({ ...pacing, select: ["subflow", v6] }).vm("iter_tcp").vms["iter_tcp"];
-    const run = (socket: Uint8Array | undefined) => vm.runIteration(socket).socketOptions;
+    const run = (fields: ReturnType<typeof sock>) => vm.runIteration(vm.objects.make("tcp_sock", fields)).socketOptions;
     expect([1, 8].map((state) => run(sock(v6, state)))).toEqual([calls, calls]);
     for (const state of [2, 6, 10, 12]) expect(run(sock(v6, state))).toEqual([]);
     expect(run(sock({ ...v6, remotePort: 1 }))).toEqual([]);
     expect(run(sock(v4))).toEqual([]);
-    expect(run(undefined)).toEqual([]);
+    expect(vm.runIteration(undefined).socketOptions).toEqual([]);
   });
 
   it("lifts the cap in the walk that releases", () => {
     const vm = chain({ ...pacing, select: ["subflow", v4] }).vm("iter_tcp_release").vms["iter_tcp_release"];
-    const [call] = vm.runIteration(sock(v4)).socketOptions;
+    const [call] = vm.runIteration(vm.objects.make("tcp_sock", sock(v4))).socketOptions;
     expect(call).toEqual({ level: 1, option: 47, value: Uint8Array.of(255, 255, 255, 255) });
   });
 });

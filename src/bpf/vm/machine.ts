@@ -34,9 +34,9 @@ export type HelperFunction = (machine: Machine) => number | bigint;
 
 /** What a program finds of a kernel. */
 export interface MachineKernel {
-  readonly memory?: { find(high: number): Region | undefined };
+  readonly memory: { find(high: number): Region | undefined };
   /** By their names. */
-  readonly functions?: ReadonlyMap<string, HelperFunction>;
+  readonly functions: ReadonlyMap<string, HelperFunction>;
 }
 
 interface Frame {
@@ -65,7 +65,7 @@ export class Machine {
   private program!: Program;
   private stack!: Region;
 
-  constructor(helpers: ReadonlyMap<number, HelperFunction>, stepLimit: number, kernel: MachineKernel = {}) {
+  constructor(helpers: ReadonlyMap<number, HelperFunction>, stepLimit: number, kernel: MachineKernel) {
     this.helpers = helpers;
     this.kernel = kernel;
     this.space = new AddressSpace(kernel.memory);
@@ -333,7 +333,7 @@ export class Machine {
   private function(source: number, imm: number): HelperFunction | undefined {
     if (source === CallSource.helper) return this.helpers.get(imm);
     const name = source === CallSource.kernelFunction ? this.program.functions[imm] : undefined;
-    return name === undefined ? undefined : this.kernel.functions?.get(name);
+    return name === undefined ? undefined : this.kernel.functions.get(name);
   }
 
   /** Returns from a function; true when it was the program's last. */

@@ -71,12 +71,12 @@ export class Block {
 
 export class AddressSpace {
   private readonly regions: Region[] = [];
-  private readonly kernel: { find(high: number): Region | undefined } | undefined;
+  private readonly kernel: { find(high: number): Region | undefined };
   /** Number of this run, unique among all runs of all address spaces. */
   run = 0;
 
   /** @param kernel memory that is there from run to run */
-  constructor(kernel?: { find(high: number): Region | undefined }) {
+  constructor(kernel: { find(high: number): Region | undefined }) {
     this.kernel = kernel;
   }
 
@@ -94,6 +94,6 @@ export class AddressSpace {
 
   /** The region of an address with this upper half, stale or not. */
   find(high: number): Region | undefined {
-    return this.regions[high - FIRST_REGION] ?? this.kernel?.find(high);
+    return this.regions[high - FIRST_REGION] ?? this.kernel.find(high);
   }
 }

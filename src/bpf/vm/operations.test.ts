@@ -43,7 +43,7 @@ describe("Vm.runOperation()", () => {
       alu64.mov.imm(r0, 0),
       exit(),
     ]);
-    const objects = vm.objects!;
+    const objects = vm.objects;
     const socket = objects.make("tcp_sock", { snd_cwnd: 30 });
     vm.runOperation([socket, 1000, 3]);
     vm.runOperation([socket, 2000, 4]);
@@ -68,8 +68,8 @@ describe("Vm.runOperation()", () => {
     ],
   ])("refuses writes to %s", (_, instructions, reason) => {
     const vm = operation("cong_avoid", [socketTo6, ...instructions, exit()]);
-    const peer = vm.objects!.make("tcp_sock");
-    const socket = vm.objects!.make("tcp_sock", { peer });
+    const peer = vm.objects.make("tcp_sock");
+    const socket = vm.objects.make("tcp_sock", { peer });
     expect(() => vm.runOperation([socket])).toThrow(reason);
   });
 
@@ -81,9 +81,9 @@ describe("Vm.runOperation()", () => {
       alu64.sub.reg(r0, r1),
       exit(),
     ]);
-    const socket = vm.objects!.make("tcp_sock", { "sock.sk_pacing_rate": 5 });
+    const socket = vm.objects.make("tcp_sock", { "sock.sk_pacing_rate": 5 });
     expect(vm.runOperation([socket]).r0).toBe(0n);
-    expect(vm.objects!.read(socket, "sock.sk_pacing_rate")).toBe(5n);
+    expect(vm.objects.read(socket, "sock.sk_pacing_rate")).toBe(5n);
   });
 
   it("reads zeros through stray pointers and of objects that are gone, but nothing through numbers", () => {
@@ -95,7 +95,7 @@ describe("Vm.runOperation()", () => {
       loadField(4, r0, r1, "mptcp_sock", "token", 4),
       exit(),
     ]);
-    const objects = follow.objects!;
+    const objects = follow.objects;
     const conn = objects.make("mptcp_sock", { token: 77 });
     const subflow = objects.make("mptcp_subflow_context", { conn });
     const socket = (icsk_ulp_data: bigint) =>
@@ -111,7 +111,7 @@ describe("Vm.runOperation()", () => {
 
   it("refuses casts of an object to what it is not", () => {
     const vm = operation("ssthresh", [socketTo6, ...cast(r6, "mptcp_subflow_context"), exit()]);
-    expect(() => vm.runOperation([vm.objects!.make("tcp_sock")])).toThrow(
+    expect(() => vm.runOperation([vm.objects.make("tcp_sock")])).toThrow(
       "takes a struct tcp_sock for a struct mptcp_subflow_context",
     );
   });
@@ -145,10 +145,10 @@ describe("Vm.runOperation()", () => {
       alu64.mov.reg(r0, r9),
       exit(),
     ]);
-    const objects = vm.objects!;
+    const objects = vm.objects;
     const { sockets } = makeConnection(
       objects,
-      [10, 20, 30].map((snd_cwnd) => ({ socket: { snd_cwnd } })),
+      [10, 20, 30].map((snd_cwnd) => ({ snd_cwnd })),
     );
     expect(vm.runOperation([sockets[1]]).returnValue).toBe(60);
   });
@@ -168,17 +168,17 @@ describe("Vm.runOperation()", () => {
 
   it("caps the pacing of a socket by SO_MAX_PACING_RATE and tells which", () => {
     const vm = operation("init", limitPacing);
-    const socket = vm.objects!.make("tcp_sock", { "sock.sk_pacing_rate": 1_000_000 });
+    const socket = vm.objects.make("tcp_sock", { "sock.sk_pacing_rate": 1_000_000 });
     const { returnValue, socketOptions } = vm.runOperation([socket]);
     expect(returnValue).toBe(0);
     expect(socketOptions).toEqual([{ socket, level: 1, option: 47, value: Uint8Array.of(0x48, 0xe8, 1, 0) }]);
-    expect(vm.objects!.read(socket, "sock.sk_max_pacing_rate")).toBe(125_000n);
-    expect(vm.objects!.read(socket, "sock.sk_pacing_rate")).toBe(125_000n);
+    expect(vm.objects.read(socket, "sock.sk_max_pacing_rate")).toBe(125_000n);
+    expect(vm.objects.read(socket, "sock.sk_pacing_rate")).toBe(125_000n);
   });
 
   it("has no setsockopt for release, as the kernel has none", () => {
     const vm = operation("release", limitPacing);
-    expect(() => vm.runOperation([vm.objects!.make("tcp_sock")])).toThrow("no such function for this program");
+    expect(() => vm.runOperation([vm.objects.make("tcp_sock")])).toThrow("no such function for this program");
   });
 
   it("keeps records of sockets, each its own, until they are deleted", () => {
@@ -201,7 +201,7 @@ describe("Vm.runOperation()", () => {
         alu64.mov.reg(r0, r7),
       ]),
     );
-    const objects = count.objects!;
+    const objects = count.objects;
     const shared = { objects, maps: count.maps };
     const look = operation("undo_cwnd", record([alu64.mov.imm(r4, 0), call("skStorageGet")]), shared);
     const forget = operation("release", record([call("skStorageDelete")]), shared);
@@ -228,9 +228,9 @@ const passOn = (name: string) => [
 /** Calls a function on a socket with these fields. */
 function run(name: string, fields: Record<string, number>, ...args: number[]) {
   const vm = operation("cong_avoid", passOn(name));
-  const socket = vm.objects!.make("tcp_sock", fields);
+  const socket = vm.objects.make("tcp_sock", fields);
   const { returnValue } = vm.runOperation([socket, ...args, ...[0, 0].slice(args.length)]);
-  const read = (field: string) => Number(vm.objects!.read(socket, `tcp_sock.${field}`));
+  const read = (field: string) => Number(vm.objects.read(socket, `tcp_sock.${field}`));
   return { returnValue, cwnd: read("snd_cwnd"), count: read("snd_cwnd_cnt") };
 }
 
@@ -276,10 +276,10 @@ describe("kernel functions of a Vm", () => {
           objects.write(socket, "tcp_sock.snd_cwnd", objects.read(socket, "tcp_sock.snd_cwnd") + acked),
       },
     });
-    const socket = vm.objects!.make("tcp_sock");
+    const socket = vm.objects.make("tcp_sock");
     const { calls } = vm.runOperation([socket, 500, 2]);
     expect(calls).toEqual([{ name: "cubictcp_cong_avoid", args: [socket, 500n, 2n] }]);
-    expect(vm.objects!.read(socket, "tcp_sock.snd_cwnd")).toBe(12n);
+    expect(vm.objects.read(socket, "tcp_sock.snd_cwnd")).toBe(12n);
   });
 
   it("take only sockets that the program was called with", () => {
@@ -289,15 +289,15 @@ describe("kernel functions of a Vm", () => {
       callKernel("tcp_reno_ssthresh"),
       exit(),
     ]);
-    const peer = vm.objects!.make("tcp_sock");
-    expect(() => vm.runOperation([vm.objects!.make("tcp_sock", { peer })])).toThrow(
+    const peer = vm.objects.make("tcp_sock");
+    expect(() => vm.runOperation([vm.objects.make("tcp_sock", { peer })])).toThrow(
       "nothing that the program was called with",
     );
   });
 
   it("are unknown when nobody gives them", () => {
     const vm = operation("cong_avoid", passOn("bbr_main"));
-    expect(() => vm.runOperation([vm.objects!.make("tcp_sock"), 0, 0])).toThrow("(call bbr_main)");
+    expect(() => vm.runOperation([vm.objects.make("tcp_sock"), 0, 0])).toThrow("(call bbr_main)");
   });
 });
 

@@ -24,7 +24,7 @@ export class Program {
   private readonly indexOfSlot: Int32Array;
 
   /** @param names numbers for what programs name of the kernel */
-  constructor(spec: ProgramSpec, maps: ReadonlyMap<string, VmMap>, names: Omit<Resolver, "map" | "function"> = {}) {
+  constructor(spec: ProgramSpec, maps: ReadonlyMap<string, VmMap>, names: Omit<Resolver, "map" | "function">) {
     this.spec = spec;
     this.maps = maps;
     const count = slots(spec.instructions);

@@ -42,12 +42,10 @@ export interface VmOptions extends Partial<Environment> {
   /** Maps to use (by the key the program refers to them) instead of making them from the spec. */
   readonly maps?: ReadonlyMap<string, VmMap>;
   readonly stepLimit?: number;
-  /** Objects of the kernel for its programs; a VM of a structOps program makes them for itself. */
+  /** Objects of the kernel, instead of its own. */
   readonly objects?: KernelObjects;
   /** What functions of the kernel do that the program calls by name, beyond those the VM has or in place of them. */
   readonly functions?: Readonly<Record<string, KernelFunction>>;
-  /** Gives the offset of a kernel structure's field to programs that load one. */
-  readonly fieldOffset?: (struct: string, field: string) => number;
 }
 
 export interface RunResult {
@@ -102,8 +100,8 @@ export class Vm {
   readonly maps: ReadonlyMap<string, VmMap>;
   /** What bpf_trace_printk printed, over all runs. */
   readonly traces: string[] = [];
-  /** Objects of the kernel, of VMs that have any. */
-  readonly objects: KernelObjects | undefined;
+  /** Objects of the kernel, for the program to be run on. */
+  readonly objects: KernelObjects;
   private readonly machine: Machine;
   private readonly common: CommonHelpers;
   private packetRun: PacketRun | undefined;
@@ -118,9 +116,8 @@ export class Vm {
     this.maps = new Map(
       Object.entries(spec.maps).map(([name, mapSpec]) => [name, options.maps?.get(name) ?? createMap(mapSpec)]),
     );
-    this.objects = options.objects ?? (spec.type === "structOps" ? new KernelObjects() : undefined);
-    const { fieldOffset } = options;
-    this.program = new Program(spec, this.maps, this.objects?.names ?? (fieldOffset && { field: fieldOffset }));
+    this.objects = options.objects ?? new KernelObjects();
+    this.program = new Program(spec, this.maps, this.objects.names);
     this.common = commonHelpers(
       environment,
       (text) => this.traces.push(text),
@@ -128,10 +125,8 @@ export class Vm {
     );
     const functions = new Map<number, HelperFunction>([...this.common.functions, ...this.helpersOfType()]);
     this.machine = new Machine(functions, options.stepLimit ?? DEFAULT_STEP_LIMIT, {
-      ...(this.objects && {
-        memory: this.objects,
-        functions: callableFunctions(this.objects, options.functions ?? {}, (call) => this.calls.push(call)),
-      }),
+      memory: this.objects,
+      functions: callableFunctions(this.objects, options.functions ?? {}, (call) => this.calls.push(call)),
     });
   }
 
@@ -187,22 +182,20 @@ export class Vm {
   }
 
   /**
-   * Runs an iterator over TCP sockets (`struct bpf_iter__tcp`) on one of them, or on its end. `socket` is its kernel
-   * structure, read-only to the program: one of `objects`, or bytes, of which `fieldOffset` must say what is where in them.
+   * Runs an iterator over TCP sockets (`struct bpf_iter__tcp`) on one of them, or on its end. `socket` is
+   * the address of one of `objects`, read-only to the program.
    */
-  runIteration(socket: Uint8Array | bigint | undefined): RunResult & Pick<SocketResult, "socketOptions"> {
+  runIteration(socket: bigint | undefined): RunResult & Pick<SocketResult, "socketOptions"> {
     if (this.program.spec.type !== "tracing") throw this.wrongType("iterations");
     this.machine.begin();
     const { space } = this.machine;
     const context = new Uint8Array(ITERATOR_CONTEXT_SIZE);
     const pointers = new DataView(context.buffer);
-    const kernelMemory = (name: string, bytes: Uint8Array) =>
-      this.machine.pointer(space.add(region(name, bytes, { writable: false })));
-    pointers.setBigUint64(0, kernelMemory("iterator", new Uint8Array(ITERATOR_CONTEXT_SIZE)), true);
-    if (socket !== undefined)
-      pointers.setBigUint64(8, typeof socket === "bigint" ? socket : kernelMemory("socket", socket), true);
-    this.objects?.begin({
-      given: new Set(typeof socket === "bigint" ? [socket] : []),
+    const iterator = region("iterator", new Uint8Array(ITERATOR_CONTEXT_SIZE), { writable: false });
+    pointers.setBigUint64(0, this.machine.pointer(space.add(iterator)), true);
+    pointers.setBigUint64(8, socket ?? 0n, true);
+    this.objects.begin({
+      given: new Set(socket === undefined ? [] : [socket]),
       writable: false,
       fail: this.machine.error.bind(this.machine),
     });
@@ -218,7 +211,7 @@ export class Vm {
    */
   runOperation(args: readonly (number | bigint)[]): OperationResult {
     const { objects } = this;
-    if (this.program.spec.type !== "structOps" || !objects) throw this.wrongType("operations");
+    if (this.program.spec.type !== "structOps") throw this.wrongType("operations");
     this.machine.begin();
     const words = BigUint64Array.from(args, (arg) => BigInt.asUintN(64, BigInt(arg)));
     objects.begin({
@@ -271,7 +264,7 @@ export class Vm {
       case "tracing":
         return [...socketOptionHelpers(socket), ...iteratorHelpers(), ...storageHelpers(anySocket)];
       case "structOps": {
-        const objects = this.objects!;
+        const { objects } = this;
         const given = (machine: Machine, argument: number): bigint => objects.given(machine.wide(argument), argument);
         // The kernel has it for all operations of congestion control but this one.
         const pacing = this.program.spec.operation?.member === "release" ? [] : pacingHelpers(objects, socket);

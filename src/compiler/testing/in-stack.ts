@@ -1,10 +1,11 @@
 /** In-stack policies in tests: from a text, for a base; on connections in the VM. */
+import { makeConnection, type ConnectionObjects } from "../../bpf/testing/mptcp.ts";
 import {
   createMap,
-  KernelObjects,
-  Vm,
+  OperationsVm,
   type FieldValue,
   type KernelFunction,
+  type KernelObjects,
   type OperationResult,
   type VmMap,
 } from "../../bpf/vm/index.ts";
@@ -24,17 +25,22 @@ type Fields = Readonly<Record<string, FieldValue>>;
 /** TCP_ESTABLISHED (include/net/tcp_states.h), AF_INET, and a connection that is limited by its window. */
 const established: Fields = { "sock_common.skc_state": 1, "sock_common.skc_family": 2, is_cwnd_limited: 1 };
 
-/** An in-stack policy in the VM: its operations share maps and the kernel's objects. */
+/** An in-stack policy in the VM. */
 export class StackInVm {
-  readonly objects = new KernelObjects();
-  readonly maps: ReadonlyMap<string, VmMap>;
-  readonly #operations: ReadonlyMap<string, Vm>;
+  readonly #vm: OperationsVm;
 
   /** @param functions functions of the kernel beyond those that the VM has */
   constructor({ maps, programs }: CompiledInStack, functions: Readonly<Record<string, KernelFunction>> = {}) {
-    this.maps = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
-    const shared = { maps: this.maps, objects: this.objects, functions };
-    this.#operations = new Map(Object.entries(programs).map(([member, spec]) => [member, new Vm(spec, shared)]));
+    const all = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
+    this.#vm = new OperationsVm(programs, { maps: all, functions });
+  }
+
+  get objects(): KernelObjects {
+    return this.#vm.objects;
+  }
+
+  get maps(): ReadonlyMap<string, VmMap> {
+    return this.#vm.maps;
   }
 
   /** Makes an established socket of plain TCP; fields as `KernelObjects.make` takes them. */
@@ -43,19 +49,9 @@ export class StackInVm {
   }
 
   /** Makes a connection with a subflow for each of `subflows`, numbered from 1: their sockets, and the connection. */
-  connection(
-    subflows: readonly Fields[],
-    fields: Fields = {},
-  ): { readonly sockets: bigint[]; readonly connection: bigint } {
-    const { objects } = this;
-    const conn = objects.make("mptcp_sock", fields);
-    const sockets = subflows.map((one) => this.socket({ is_mptcp: 1, ...one }));
-    const contexts = sockets.map((tcp_sock, i) =>
-      objects.make("mptcp_subflow_context", { conn, tcp_sock, subflow_id: i + 1 }),
-    );
-    sockets.forEach((socket, i) => objects.write(socket, "inet_connection_sock.icsk_ulp_data", contexts[i]));
-    objects.link(conn, "mptcp_sock.conn_list", contexts, "mptcp_subflow_context.node");
-    return { sockets, connection: conn };
+  connection(subflows: readonly Fields[], fields: Fields = {}): ConnectionObjects {
+    const limited = subflows.map((one) => ({ ...established, ...one }));
+    return makeConnection(this.objects, limited, fields);
   }
 
   /** What MPTCP keeps of a socket that is a subflow. */
@@ -65,10 +61,7 @@ export class StackInVm {
 
   /** Runs an operation, by the member of the kernel's structure; the socket first. */
   run(member: string, ...args: readonly (number | bigint)[]): OperationResult {
-    const vm = this.#operations.get(member);
-    if (!vm)
-      throw new Error(`Neither policy nor base has ${member}: there are ${[...this.#operations.keys()].join(", ")}`);
-    return vm.runOperation(args);
+    return this.#vm.call(member, ...args);
   }
 
   /** A field of a socket, e.g. `tcp_sock.snd_cwnd`. */

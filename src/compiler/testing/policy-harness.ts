@@ -11,6 +11,7 @@ import type { Policy } from "../../policy/index.ts";
 import { builtInActor, builtInSelector } from "../../policies/registry.ts";
 import {
   createMap,
+  KernelObjects,
   RingBufferMap,
   Vm,
   type PacketFields,
@@ -206,6 +207,8 @@ export function chain(options: ChainOptions): ChainUnderTest {
 
 export class VmRunner implements Runner {
   readonly vms: Readonly<Record<string, Vm>>;
+  /** Sockets for walks over them. */
+  readonly objects = new KernelObjects();
   clockNs = 1_000_000_000n;
   readonly #chain: ChainUnderTest;
   readonly #targets: readonly Hook[];
@@ -225,12 +228,7 @@ export class VmRunner implements Runner {
     this.#maps = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
     const words = chain.parameters(layout);
     if (words) this.#maps.get(parametersMap)!.update(onlyKey, words);
-    // The structure of a socket is what the test makes it: every field has 32 bytes of its own.
-    const options = {
-      maps: this.#maps,
-      now: () => this.clockNs,
-      fieldOffset: (_: string, field: string) => fieldOffset(field),
-    };
+    const options = { maps: this.#maps, now: () => this.clockNs, objects: this.objects };
     this.vms = Object.fromEntries(Object.entries(programs).map(([key, spec]) => [key, new Vm(spec, options)]));
     for (const [map, keys] of Object.entries(programArrays)) {
       const array = this.#maps.get(map) as ProgramArrayMap;
@@ -276,29 +274,6 @@ export class VmRunner implements Runner {
     map.update(onlyKey, words);
   }
 }
-
-const socketFields = [
-  "skc_state",
-  "skc_family",
-  "skc_daddr",
-  "skc_rcv_saddr",
-  "skc_dport",
-  "skc_num",
-  "skc_v6_daddr",
-  "skc_v6_rcv_saddr",
-  "srtt_us",
-  "snd_cwnd",
-  "bpf_sock_ops_cb_flags",
-];
-
-/** Where a field, or a word of an IPv6 address, lies in the socket structures of these tests. */
-export function fieldOffset(field: string): number {
-  const [, name, word] = /^(\w+)(?:\.in6_u\.u6_addr32\[([0-3])\])?$/.exec(field) ?? [];
-  const index = socketFields.indexOf(name);
-  if (index < 0) throw new RangeError(`Field ${field} is not among those the tests know`);
-  return 32 * index + 4 * Number(word ?? 0);
-}
-export const socketSize = 32 * socketFields.length;
 
 export function verdictOf(hook: Hook, returnValue: number): Outcome["verdict"] {
   const { proceed, drop } = hooks[hook];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { InputRecord } from "../../../chain/inputs.ts";
-import { chain, fieldOffset, socketSize } from "../../testing/policy-harness.ts";
+import { chain } from "../../testing/policy-harness.ts";
 import { policySource } from "../../testing/policy-source.ts";
 import { diagnosticsOf, importEverything } from "../../testing/refusals.ts";
 
@@ -42,12 +42,8 @@ function onCallbacks(written: Written) {
 
 function inWalk(written: Written, hook: "iter_tcp" | "iter_tcp_release" = "iter_tcp", fields = {}) {
   const runner = chainOf(written).vm(hook);
-  const socket = new Uint8Array(socketSize);
-  const view = new DataView(socket.buffer);
-  view.setUint8(fieldOffset("skc_state"), 1);
-  for (const [name, value] of Object.entries({ skc_family: 2, ...fields }))
-    view.setUint32(fieldOffset(name), value, true);
-  view.setUint16(fieldOffset("skc_family"), 2, true);
+  const established = { "sock_common.skc_state": 1, "sock_common.skc_family": 2 };
+  const socket = runner.objects.make("tcp_sock", { ...established, ...fields });
   const { socketOptions } = runner.vms[hook].runIteration(socket);
   return { socketOptions, out: Object.values(runner.state()["0.out"][0].fields), counters: runner.counters() };
 }
