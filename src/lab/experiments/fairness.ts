@@ -1,0 +1,316 @@
+/**
+ * Whether an MPTCP connection takes more than a TCP connection where its subflows meet at one bottleneck (paper 004, figures 4
+ * and 5), and whether it still uses what paths that share nothing have to give.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLab, type Lab } from "../lab.ts";
+import { median } from "../measure/programs.ts";
+import type { Section } from "../report/report.ts";
+import { megabits, startTransfer, type Transfer } from "../workload/transfer.ts";
+import {
+  formatSpread,
+  inTurn,
+  spreadOf,
+  type Experiment,
+  type ExperimentOptions,
+  type Findings,
+} from "./experiment.ts";
+import { controls, type Control } from "./fairness/controls.ts";
+import {
+  bottleneck,
+  bottleneckPlace,
+  disjoint,
+  poolPlace,
+  together,
+  type Contest,
+  type Ends,
+} from "./fairness/places.ts";
+
+/** Figure 4: MPTCP with two subflows against so many TCP connections; figure 5: one TCP against so many subflows. */
+const figures = { "4": [1, 2, 3], "5": [1, 2, 3] } as const;
+const pairing: Contest = { tcps: 1, subflows: 2 };
+
+interface Plan {
+  readonly contests: readonly Contest[];
+  readonly rounds: number;
+  readonly warmUpMs: number;
+  readonly measureMs: number;
+}
+const whole: Plan = {
+  contests: [
+    ...figures["5"].map((subflows) => ({ tcps: 1, subflows })),
+    ...figures["4"].slice(1).map((tcps) => ({ tcps, subflows: 2 })),
+  ],
+  rounds: 2,
+  warmUpMs: 3000,
+  measureMs: 12_000,
+};
+const quick: Plan = { contests: [pairing, { tcps: 1, subflows: 3 }], rounds: 1, warmUpMs: 1500, measureMs: 4000 };
+
+/** Sets of paths: TCP on one or the other, MPTCP on both. */
+const sets = [[0], [1], [0, 1]] as const;
+
+/** Little enough that nothing is left to send soon after a transfer was told to stop. */
+const notsentLowatBytes = 64 * 1024;
+
+interface Outcome {
+  /** Mean of the plain TCP connections. */
+  readonly tcpMbit: number;
+  readonly mptcpMbit: number;
+  readonly subflows: number;
+}
+
+interface Sample {
+  /** In the order of the plan's contests. */
+  readonly outcomes: readonly Outcome[];
+  /** In the order of the sets. */
+  readonly pooledMbit: readonly number[];
+  readonly pooledSubflows: number;
+  readonly ok: boolean;
+}
+
+type Places = ReturnType<typeof placesOf>;
+const placesOf = ({ contests }: Plan) => ({
+  bottlenecks: contests.map((contest, index) => bottleneckPlace(index, contest)),
+  pool: poolPlace(sets),
+});
+
+/** Everything at the same time: no place has anything in common with another. */
+async function measure(lab: Lab, plan: Plan, { bottlenecks, pool }: Places, control: Control): Promise<Sample> {
+  const clients = [...bottlenecks.map(({ mptcp }) => mptcp.client), pool.ends.at(-1)!.client];
+  const { congestionControl, undo } = control.arrange(lab, clients);
+  const started: Transfer[] = [];
+  const start = async (ends: Ends, protocol: "tcp" | "mptcp") => {
+    const own = protocol === "tcp" ? "reno" : congestionControl;
+    const options = { ...ends, protocol, congestionControl: own, direction: "upload", notsentLowatBytes } as const;
+    const transfer = await startTransfer(lab, options);
+    started.push(transfer);
+    return transfer;
+  };
+  try {
+    const meetings = await Promise.all(
+      bottlenecks.map(async ({ tcp, mptcp, tcps }) => ({
+        mptcp: await start(mptcp, "mptcp"),
+        tcps: await Promise.all(Array.from({ length: tcps }, () => start(tcp, "tcp"))),
+      })),
+    );
+    const pooled = await Promise.all(
+      pool.ends.map((ends, set) => start(ends, sets[set].length === 1 ? "tcp" : "mptcp")),
+    );
+    await sleep(plan.warmUpMs);
+    const read = () => ({
+      atMs: performance.now(),
+      bytes: new Map(started.map((transfer) => [transfer, transfer.receivedBytes])),
+    });
+    const before = read();
+    await sleep(plan.measureMs);
+    const after = read();
+    const mbit = (one: Transfer) => megabits(after.bytes.get(one)! - before.bytes.get(one)!, after.atMs - before.atMs);
+    const subflows = (one: Transfer) => one.info().subflows.length;
+    const sample = {
+      outcomes: meetings.map(({ mptcp, tcps }) => ({
+        tcpMbit: mean(tcps.map(mbit)),
+        mptcpMbit: mbit(mptcp),
+        subflows: subflows(mptcp),
+      })),
+      pooledMbit: pooled.map(mbit),
+      pooledSubflows: subflows(pooled.at(-1)!),
+    };
+    lab.check();
+    const results = await Promise.all(started.map((transfer) => transfer.stop()));
+    return { ...sample, ok: results.every(({ ok }) => ok) };
+  } finally {
+    for (const transfer of started) transfer.abort();
+    undo();
+  }
+}
+
+type Samples = Readonly<Record<string, readonly Sample[]>>;
+
+async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
+  const plan = brief ? quick : whole;
+  const places = placesOf(plan);
+  await using lab = await createLab(together([...places.bottlenecks, places.pool]));
+  const names = controls.map(({ name }) => name);
+  const samples: Samples = await inTurn(names, plan.rounds, async (name, round) => {
+    const sample = await measure(
+      lab,
+      plan,
+      places,
+      controls.find((control) => control.name === name)!,
+    );
+    const ratios = sample.outcomes.map((outcome) => ratio(outcome).toFixed(2)).join(", ");
+    onProgress(`${name}, round ${round + 1} of ${plan.rounds}: MPTCP has ${ratios} of what a TCP has`);
+    return sample;
+  });
+  return findings(plan, samples);
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+/** What the MPTCP connection has, of what a TCP connection beside it has. */
+const ratio = ({ tcpMbit, mptcpMbit }: Outcome) => mptcpMbit / tcpMbit;
+
+function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section {
+  const contests = plan.contests.flatMap((contest, index) =>
+    (id === "5" ? contest.tcps === 1 : contest.subflows === 2) ? [{ ...contest, index }] : [],
+  );
+  const varied = (contest: Contest) => (id === "5" ? contest.subflows : contest.tcps);
+  const at = (name: string, index: number) => samples[name].map(({ outcomes }) => outcomes[index]);
+  const title =
+    id === "5"
+      ? "One TCP against MPTCP of several subflows (figure 5)"
+      : "MPTCP of two subflows against several TCPs (figure 4)";
+  const x = id === "5" ? "subflows of the MPTCP connection" : "TCP connections";
+  return {
+    id,
+    title,
+    text: [
+      id === "5"
+        ? "Uncoupled, an MPTCP connection takes as many shares as it has subflows. Coupled, its subflows grow together as one TCP " +
+          "on the best of their paths would: one share, however many there are. The paper finds the same."
+        : "Uncoupled, two subflows take two of the shares; coupled one of them, whatever the number of the others.",
+      ...(samples["wvegas"] === undefined
+        ? []
+        : [
+            "wVegas yields to queues that others fill: next to a loss-based TCP in front of a queue without management it " +
+              "gets less than a share. It is fair among its like only.",
+          ]),
+    ],
+    table: {
+      columns: [
+        { title: x, number: true },
+        { title: "control" },
+        { title: "a TCP (Mbit/s)", number: true },
+        { title: "MPTCP (Mbit/s)", number: true },
+        { title: "MPTCP to a TCP", number: true },
+        { title: "share of one of equals", number: true },
+      ],
+      rows: contests.flatMap((contest) =>
+        Object.keys(samples).map((name) => {
+          const outcomes = at(name, contest.index);
+          return [
+            String(varied(contest)),
+            name,
+            formatSpread(spreadOf(outcomes.map(({ tcpMbit }) => tcpMbit)), 2),
+            formatSpread(spreadOf(outcomes.map(({ mptcpMbit }) => mptcpMbit)), 2),
+            `${median(outcomes.map(ratio)).toFixed(2)} ×`,
+            `${(bottleneck.rateMbit / (contest.tcps + 1)).toFixed(2)} Mbit/s`,
+          ];
+        }),
+      ),
+    },
+    plot: {
+      kind: "bars",
+      title,
+      x: { label: x },
+      y: { label: "MPTCP to a TCP" },
+      groups: contests.map((contest) => String(varied(contest))),
+      series: Object.keys(samples).map((name) => ({
+        name,
+        bars: contests.map(({ index }) => spreadOf(at(name, index).map(ratio))),
+      })),
+    },
+  };
+}
+
+function pooling(samples: Samples): Section {
+  const title = "Two disjoint paths: what MPTCP makes of both";
+  const single = (set: number) => Object.values(samples).flatMap((all) => all.map(({ pooledMbit }) => pooledMbit[set]));
+  const rows = [
+    { name: "TCP on the first", values: single(0) },
+    { name: "TCP on the second", values: single(1) },
+    ...Object.entries(samples).map(([name, all]) => ({
+      name: `MPTCP, ${name}`,
+      values: all.map(({ pooledMbit }) => pooledMbit[2]),
+    })),
+  ];
+  return {
+    id: "pooling",
+    title,
+    text: [
+      "Coupling gives up nothing that others do not use: on paths of its own a connection gets at least what the best one gives " +
+        "to a TCP.",
+    ],
+    table: {
+      columns: [
+        { title: "connection" },
+        { title: "goodput (Mbit/s)", number: true },
+        { title: "to the best single path", number: true },
+      ],
+      rows: rows.map(({ name, values }) => [
+        name,
+        formatSpread(spreadOf(values), 2),
+        `${(median(values) / median(single(0))).toFixed(2)} ×`,
+      ]),
+    },
+    plot: {
+      kind: "bars",
+      title,
+      x: { label: "connection" },
+      y: { label: "goodput", unit: "Mbit/s" },
+      groups: rows.map(({ name }) => name),
+      series: [{ name: "goodput", bars: rows.map(({ values }) => spreadOf(values)) }],
+    },
+  };
+}
+
+function findings(plan: Plan, samples: Samples): Findings {
+  const several = plan.contests.flatMap(({ tcps, subflows }, index) => (tcps === 1 && subflows > 1 ? [index] : []));
+  const ratiosOf = (name: string) =>
+    several.map((index) => median(samples[name].map(({ outcomes }) => ratio(outcomes[index]))));
+  const coupled = controls.filter((control) => control.coupled).map(({ name }) => name);
+  const everything = Object.values(samples).flat();
+  const best = median(everything.map(({ pooledMbit }) => pooledMbit[0]));
+  const pooled = coupled.map((name) => median(samples[name].map(({ pooledMbit }) => pooledMbit[2])) / best);
+  const uncoupledRatios = ratiosOf("reno");
+  const coupledRatios = coupled.flatMap(ratiosOf);
+  return {
+    title: "Fairness: MPTCP beside TCP at one bottleneck",
+    question:
+      "Does a connection of several subflows leave a TCP that shares its bottleneck as much as another TCP would, and does it " +
+      "still use disjoint paths to the full?",
+    setup: [
+      `a router before a link of ${bottleneck.rateMbit} Mbit/s, ${bottleneck.rttMs} ms and a drop-tail queue of ${bottleneck.queueMs} ms; TCP (reno) and MPTCP send through it from hosts of their own`,
+      `disjoint: ${disjoint.map(({ rateMbit, rttMs }) => `${rateMbit} Mbit/s at ${rttMs} ms`).join(" and ")}, nobody else on them`,
+      `MPTCP's subflows under ${controls.map(({ name }) => name).join(", ")}; further subflows join other ports of the same address`,
+      `${plan.rounds} rounds, controls in turn, ${plan.measureMs / 1000} s after ${plan.warmUpMs / 1000} s; all contests at the same time, each at a bottleneck of its own; medians, least and greatest`,
+    ],
+    sections: [...(plan === whole ? [figure(plan, samples, "4")] : []), figure(plan, samples, "5"), pooling(samples)],
+    checks: [
+      {
+        what: "uncoupled, several subflows took more than a TCP",
+        ok: uncoupledRatios.every((value) => value > 1.25),
+        seen: `${uncoupledRatios.map((value) => value.toFixed(2)).join(", ")} of it`,
+      },
+      ...(coupled.length === 0
+        ? []
+        : [
+            {
+              what: "coupled, they took less than uncoupled",
+              ok: Math.max(...coupledRatios) < Math.max(...uncoupledRatios),
+              seen: `${Math.max(...coupledRatios).toFixed(2)} of a TCP at most`,
+            },
+            {
+              what: "on disjoint paths, coupled reached what the best single path gives",
+              ok: pooled.every((value) => value > 0.9),
+              seen: `${Math.min(...pooled).toFixed(2)} of it at least`,
+            },
+          ]),
+      {
+        what: "every connection had its subflows, and every byte arrived",
+        ok: everything.every(
+          ({ outcomes, ok, pooledSubflows }) =>
+            ok && pooledSubflows === 2 && outcomes.every(({ subflows }, i) => subflows === plan.contests[i].subflows),
+        ),
+        seen: `${everything.filter(({ ok }) => ok).length} of ${everything.length} runs whole`,
+      },
+    ],
+    data: { plan, samples },
+  };
+}
+
+export const fairness: Experiment = {
+  name: "fairness",
+  summary: "MPTCP of 1 to 3 subflows beside TCP at one bottleneck, uncoupled and coupled",
+  run,
+};
