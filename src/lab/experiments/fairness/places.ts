@@ -58,15 +58,16 @@ export interface Pool extends Place {
   readonly ends: readonly Ends[];
 }
 
+const pathNetwork = (index: number, path: number) => `10.4.${2 * index + path}.0/24`;
+
 /** One client and one server for each of the given sets of paths; a connection opens on the first of its set. */
 export function poolPlace(sets: readonly (readonly (0 | 1)[])[]): Pool {
   const places = sets.map((paths, index) => ({ paths, client: `pc${index}`, server: `ps${index}`, index }));
-  const network = (index: number, path: number) => `10.4.${2 * index + path}.0/24`;
   return {
     ends: places.map(({ paths, client, server, index }) => ({
       client,
       server,
-      address: network(index, paths[0]).replace(/0\/24$/, "2"),
+      address: pathNetwork(index, paths[0]).replace(/0\/24$/, "2"),
     })),
     spec: {
       hosts: Object.fromEntries(
@@ -79,7 +80,7 @@ export function poolPlace(sets: readonly (readonly (0 | 1)[])[]): Pool {
         paths.map((path): LinkSpec => ({
           name: `path${index}${"ab"[path]}`,
           between: [client, server],
-          ipv4: network(index, path),
+          ipv4: pathNetwork(index, path),
           ...disjoint[path],
         })),
       ),
