@@ -1,2 +1,3 @@
-/** emptcp: policy chains for Multipath TCP. */
+/** emptcp: policy chains for Multipath TCP, and actors in the kernel's stack. */
 export * from "./chain/index.ts";
+export * from "./instack/index.ts";

@@ -4,6 +4,7 @@ import { ChainError, FileError } from "../chain/errors.ts";
 import { ParameterError } from "../chain/inputs.ts";
 import { ChainBusyError, ChainExistsError, NoSuchChainError } from "../chain/store.ts";
 import { CompileError, formatDiagnostic } from "../compiler/frontend/diagnostics.ts";
+import { InStackBusyError, InStackError, InStackExistsError, NoSuchInStackError } from "../instack/errors.ts";
 import { KernelError, MissingFeaturesError, NoSuchInterfaceError, VerifierError } from "../linux/index.ts";
 
 /** The command line itself is wrong: exit code 2. */
@@ -26,6 +27,10 @@ const expected = [
   ChainExistsError,
   NoSuchChainError,
   ParameterError,
+  InStackBusyError,
+  InStackError,
+  InStackExistsError,
+  NoSuchInStackError,
   CompileError,
   KernelError,
   MissingFeaturesError,
@@ -45,7 +50,7 @@ export function describeError(error: unknown, { verifierLog = false, debug = fal
   if (error instanceof CompileError) {
     const count = error.diagnostics.length;
     const found = count === 1 ? "one thing" : `${count} things`;
-    return `emptcp: Cannot compile the chain: ${found} to change\n\n${error.diagnostics.map(formatDiagnostic).join("\n\n")}`;
+    return `emptcp: Cannot compile: ${found} to change\n\n${error.diagnostics.map(formatDiagnostic).join("\n\n")}`;
   }
   if (error instanceof VerifierError) {
     const log = verifierLog ? `\n\n${error.log.trim()}` : "\nThe verifier's whole log: --log-verifier";
