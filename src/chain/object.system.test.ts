@@ -10,6 +10,7 @@ import { countersMap, parametersMap, type Hook } from "../compiler/index.ts";
 import { ensureBpffs, loadCollection, openMap, openProgram, testRun, type KernelProgram } from "../linux/index.ts";
 import { actor, claim, claimable, emit, event, offer, perCpu, shared, table, u16, u32, u64 } from "../policy/index.ts";
 import { ActorChain, PolicyChain, SelectorChain, writeObject, type ChainOptions } from "./index.ts";
+import { steer } from "./testing/own-policies.ts";
 
 const left = event("left", { window: u16 });
 
@@ -208,7 +209,8 @@ describe("writeObject()", () => {
     const phone = new SelectorChain()
       .select("subflow", { local: "10.0.0.1", remote: "10.0.0.2", localPort: 5001, remotePort: 80 })
       .or("subflow", { local: "fd00::1", remote: "fd00::2", localPort: 5001, remotePort: 80 });
-    const chain = new PolicyChain(phone, new ActorChain().add("pace", { rate: "1mbit" }));
+    const actors = new ActorChain().add("pace", { rate: "1mbit" }).add(steer, { control: "reno" });
+    const chain = new PolicyChain(phone, actors);
     const directory = loadWithBpftool(writeObject(chain.plan()));
     expect(readdirSync(directory).sort()).toEqual(["iter_tcp", "iter_tcp_release", "maps", "sock_ops"]);
     // The kernel holds the same instructions, after its own rewriting, as when emptcp resolves the fields.

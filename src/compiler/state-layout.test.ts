@@ -6,8 +6,10 @@ import {
   flows,
   hostWide,
   perPacket,
+  perSocket,
   selector,
   shared,
+  slots,
   table,
   u16,
   u32,
@@ -39,6 +41,27 @@ describe("layOutState()", () => {
       maxEntries: 100,
       spinLockAt: 0,
     });
+  });
+
+  it("keeps records of sockets in the kernel's own storage, and slots in an array that can be mapped", () => {
+    const fields = { a: u8, b: u64 };
+    const maps = layOutState([], [policy({ own: perSocket(fields), told: slots(fields, 9) })]).map(stateMap);
+    expect(maps).toEqual([
+      { name: "em_own", type: "skStorage", keySize: 4, valueSize: 16, maxEntries: 0, flags: 1 },
+      { name: "em_told", type: "array", keySize: 4, valueSize: 16, maxEntries: 9, flags: 1024 },
+    ]);
+  });
+
+  it("refuses what such records cannot be", () => {
+    expect(() => hostWide("own", perSocket({ a: u8 }))).toThrow("policy's own");
+    expect(() => claimable(slots({ a: u8 }, 2) as never)).toThrow("Cannot make slots claimable");
+    expect(() => slots({ a: u8 }, 0)).toThrow(RangeError);
+  });
+
+  it("shares slots on the host only where there are as many of them", () => {
+    const one = policy({ told: hostWide("told", slots({ a: u8 }, 4)) });
+    const other = policy({ told: hostWide("told", slots({ a: u8 }, 5)) });
+    expect(() => layOutState([], [one, other])).toThrow("at most 5");
   });
 
   it("gives one memory to what policies declare together, by whatever name", () => {

@@ -4,6 +4,7 @@ import { KernelRunner } from "../testing/kernel-runner.ts";
 import { chain, type ChainOptions, type Runner } from "../testing/policy-harness.ts";
 import { policySource } from "../testing/policy-source.ts";
 import { importEverything } from "../testing/refusals.ts";
+import { loadCollection, testRun } from "../../linux/index.ts";
 import type { Hook } from "../index.ts";
 
 const policies = `${importEverything}
@@ -73,6 +74,17 @@ export const watch = socketActor({
   },
 });`;
 
+/** Owns a slot, or counts that it has an owner. */
+const inSlots = `${importEverything}
+export const fill = actor({
+  name: "fill",
+  state: { told: slots({ owner: u32, turns: u32 }, 3) },
+  run(packet, _, { told }) {
+    const slot = told.at(packet.tcp.sourcePort);
+    if (slot) slot.turns = 2 + u32(compareExchange(slot.owner, 0, 1) !== 0);
+  },
+});`;
+
 /** On sockets, the same state and events. */
 const socketPolicies = `${importEverything}
 const jobs = claimable(flows({ turns: u32 }, 64));
@@ -130,6 +142,19 @@ describe("shared, observed, claimed and emitted", () => {
     using kernel = new KernelRunner(tested, "sock_ops", "iter_tcp");
     expect(kernel.verifiedInstructions("iter_tcp")).toBeGreaterThan(0);
     expect(kernel.state()["0.numbered"]).toHaveLength(4);
+  });
+
+  it("are in memory that this process maps", () => {
+    const { layout, maps, programs } = chain({ source: policySource(inSlots), actors: ["fill"] }).compile("xdp");
+    using collection = loadCollection({ programs, maps });
+    using mapped = collection.maps[layout.state[0].map].mapIntoMemory();
+    testRun(collection.programs["xdp"], { data: makeFrame({ tcp: { sourcePort: 2 } }) });
+    const words = new Uint32Array(mapped.bytes.buffer, 0, (3 * mapped.stride) / 4);
+    expect([...words]).toEqual([0, 0, 0, 0, 1, 2]);
+    // What is written here is what the next program compares with.
+    Atomics.store(words, 4, 7);
+    testRun(collection.programs["xdp"], { data: makeFrame({ tcp: { sourcePort: 2 } }) });
+    expect([...words]).toEqual([0, 0, 0, 0, 7, 3]);
   });
 
   it("are allowed in programs on sockets", () => {

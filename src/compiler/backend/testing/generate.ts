@@ -202,8 +202,15 @@ class Generator {
         const base = random.chance(50) ? this.#stack : b.mapValue(MAP, 0);
         const offset = 8 * random.below(4);
         const value = this.#operand(size === 8 ? 64 : 32);
-        if (random.chance(50)) b.atomicAdd(size, base, offset, value);
-        else b.write(random.pick(size === 8 ? this.#wide : this.#narrow), b.atomicFetchAdd(size, base, offset, value));
+        const result = random.pick(size === 8 ? this.#wide : this.#narrow);
+        const which = random.below(3);
+        if (which === 0) b.atomicAdd(size, base, offset, value);
+        else if (which === 1) b.write(result, b.atomicFetchAdd(size, base, offset, value));
+        else {
+          // What is there, now and then, so that something is written.
+          const expected = random.chance(50) ? b.load(size, base, offset) : this.#operand(size === 8 ? 64 : 32);
+          b.write(result, b.atomicCompareExchange(size, base, offset, expected, value));
+        }
         return;
       }
       case 3:
