@@ -55,8 +55,8 @@ export function kernelFieldOffset(struct: string, field: string, size?: number):
   const symbol = `${struct}.${field}`;
   const { offset, size: bytes, bitField } = kernelField(symbol, struct, field);
   if (size !== undefined && (bitField || bytes !== size)) {
-    const found = bitField ? `${bitField.bits} bits` : `${bytes} bytes`;
-    throw new NoKernelTypeError(symbol, `has another ${symbol}: it has ${found}, not ${size} bytes`);
+    const found = bitField ? "it is a bit field" : `it has ${bytes} bytes, not ${size}`;
+    throw new NoKernelTypeError(symbol, `has another ${symbol}: ${found}`);
   }
   return offset;
 }

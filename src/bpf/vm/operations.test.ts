@@ -86,6 +86,13 @@ describe("Vm.runOperation()", () => {
     expect(vm.objects.read(socket, "sock.sk_pacing_rate")).toBe(5n);
   });
 
+  it("refuses a program that expects another size of a field than others do", () => {
+    const wrong = loadField(8, r0, r6, "tcp_sock", "snd_cwnd", 8);
+    expect(() => operation("ssthresh", [socketTo6, wrong, exit()])).toThrow(
+      "tcp_sock.snd_cwnd is used with 8 bytes, and with 4 elsewhere",
+    );
+  });
+
   it("reads zeros through stray pointers and of objects that are gone, but nothing through numbers", () => {
     const follow = operation("ssthresh", [
       socketTo6,
