@@ -10,7 +10,9 @@ import {
 test("kernelFieldOffset() finds fields of the size that is expected, and says which size others have", () => {
   expect(kernelFieldOffset("tcp_sock", "snd_cwnd", 4)).toBe(kernelFieldOffset("tcp_sock", "snd_cwnd"));
   expect(() => kernelFieldOffset("tcp_sock", "snd_cwnd", 8)).toThrow("tcp_sock.snd_cwnd: it has 4 bytes, not 8");
-  expect(() => kernelFieldOffset("tcp_sock", "is_cwnd_limited", 1)).toThrow("tcp_sock.is_cwnd_limited: it is a bit field");
+  expect(() => kernelFieldOffset("tcp_sock", "is_cwnd_limited", 1)).toThrow(
+    "tcp_sock.is_cwnd_limited: it is a bit field",
+  );
 });
 
 test("kernelBitField() finds bits in their byte, of bit fields and of whole bytes", () => {
