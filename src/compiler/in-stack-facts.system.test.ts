@@ -117,7 +117,7 @@ test("a policy sees of both subflows of a connection what the kernel says of the
     const seen = facts().sort((a, b) => Number(a["bytesSent"] - b["bytesSent"]));
     const told = sockets().sort((a, b) => a.tcp!.bytesSent - b.tcp!.bytesSent);
     expect(seen).toHaveLength(2);
-    expect(seen.map(({ id }) => Number(id)).sort()).toEqual([1, 2]);
+    expect(new Set(seen.map(({ id }) => Number(id)))).toEqual(new Set([1, 2]));
     expect(new Set(seen.map(({ token }) => Number(token)))).toEqual(new Set([told[0].mptcp!.tokenLocal]));
     for (const [i, { tcp }] of told.entries()) {
       const number = (field: string) => Number(seen[i][field]);
