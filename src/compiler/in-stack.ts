@@ -1,9 +1,10 @@
 /**
- * Compiles in-stack policies: one program for each operation of `struct tcp_congestion_ops` that the policy or its base
- * defines. Pure: the same input gives the same bytes.
+ * Compiles in-stack policies: one program for each operation of `struct tcp_congestion_ops`, or `struct mptcp_sched_ops`, that
+ * the policy or its base defines. Pure: the same input gives the same bytes.
  */
 import type { MapSpec, ProgramSpec, StructOpsSpec } from "../bpf/spec.ts";
-import type { Base, CongestionControl } from "../policy/stack.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { Base, CongestionControl, Scheduler } from "../policy/stack.ts";
 import { optimise } from "./backend/index.ts";
 import { emitOrExplain, usedMaps } from "./compile.ts";
 import { CompileError, diagnose } from "./frontend/diagnostics.ts";
@@ -12,23 +13,33 @@ import { reasonsOf } from "./frontend/fuse.ts";
 import { titleOf } from "./frontend/hooks.ts";
 import {
   baseFunctions,
-  isPolicyOperation,
   operations,
   policyOperations,
+  schedulerOperations,
   windowOperation,
+  type Operation,
   type OperationName,
 } from "./frontend/operations.ts";
 import { PolicyProgram, type RunFunction, type SourceReader } from "./frontend/program.ts";
 import { handOn, lowerOperation } from "./frontend/stack-operation.ts";
+import type { IrFunction } from "./ir/index.ts";
 import { countersMap, layOut, mapsOf, type ChainLayout } from "./layout.ts";
 
-export interface InStackSource {
+interface OperationsSource {
   /** Under which it is to be registered: at most 15 characters, unique on the host. */
   readonly name: string;
-  readonly policy: CongestionControl;
+  readonly policy: CongestionControl | Scheduler;
   /** That defines the policy. */
   readonly file: string;
+}
+
+export interface InStackSource extends OperationsSource {
+  readonly policy: CongestionControl;
   readonly base: Base;
+}
+
+export interface SchedulerSource extends OperationsSource {
+  readonly policy: Scheduler;
 }
 
 export interface CompiledInStack {
@@ -40,7 +51,6 @@ export interface CompiledInStack {
   readonly structOps: StructOpsSpec;
 }
 
-const struct = "tcp_congestion_ops";
 /** TCP_CONG_NON_RESTRICTED (include/net/tcp.h): network namespaces and unprivileged programs may choose it. */
 const nonRestricted = 1;
 
@@ -51,24 +61,73 @@ let previous: PolicyProgram | undefined;
  * @throws {CompileError} with every diagnostic, when the policy is outside the language
  */
 export function compileInStack(source: InStackSource, reader: SourceReader): CompiledInStack {
-  const { policy, file, base } = source;
+  const { base, policy } = source;
+  const other = windowOperation(base) === "congAvoid" ? "congControl" : "congAvoid";
+  const byBase = (name: string): IrFunction | undefined =>
+    baseFunctions[base][name as OperationName] === undefined ? undefined : handOn(base, name as OperationName);
+  return compileOperations(source, reader, {
+    struct: "tcp_congestion_ops",
+    operations: Object.fromEntries(Object.entries(operations).filter(([name]) => name !== other)),
+    ofPolicies: policyOperations,
+    values: { flags: nonRestricted },
+    base,
+    byDefault: (name) => (policy.operations.includes(name) ? undefined : byBase(name)),
+  });
+}
+
+/**
+ * Compiles a scheduler: for kernels that have `bpf_struct_ops_mptcp_sched_ops`.
+ * @throws {CompileError} with every diagnostic, when the policy is outside the language
+ */
+export function compileScheduler(source: SchedulerSource, reader: SourceReader): CompiledInStack {
+  return compileOperations(source, reader, {
+    struct: "mptcp_sched_ops",
+    operations: schedulerOperations,
+    ofPolicies: Object.keys(schedulerOperations),
+    values: {},
+  });
+}
+
+interface Structure {
+  readonly struct: string;
+  /** By their names in policies: those that are compiled. */
+  readonly operations: Readonly<Record<string, Operation>>;
+  /** All that policies may define. */
+  readonly ofPolicies: readonly string[];
+  readonly values: StructOpsSpec["values"];
+  readonly base?: Base;
+  /** What does an operation that the policy does not define. */
+  byDefault?(name: string): IrFunction | undefined;
+}
+
+function compileOperations(source: OperationsSource, reader: SourceReader, structure: Structure): CompiledInStack {
+  const { policy, file } = source;
+  const { struct, base } = structure;
   const program = PolicyProgram.reuse([file], reader, previous);
   previous = program;
-  const defined = policy.operations.map((operation) => checkedOperation(operation, source, program));
-  const runs = defined.map((operation) => program.findRun(file, policy.kind, policy.name, operation));
-  for (const run of runs) program.checkFunction(run);
+  const runs = policy.operations.map((name) => {
+    const run = program.findRun(file, policy.kind, policy.name, name);
+    const known = structure.ofPolicies.join(", ");
+    if (!structure.ofPolicies.includes(name))
+      throw new CompileError([diagnose("stackOperation", program.position(run), name, known)]);
+    program.checkFunction(run);
+    return run;
+  });
   const layout = layOutStack(policy, runs, program);
   const maps = { ...mapsOf(layout) };
   if (layout.counters.length === 0) delete maps[countersMap];
 
   const programs: Record<string, ProgramSpec> = {};
-  const other = windowOperation(base) === "congAvoid" ? "congControl" : "congAvoid";
-  for (const [name, { member }] of Object.entries(operations) as [OperationName, { member: string }][]) {
-    const isDefined = defined.includes(name);
-    if (name === other || (!isDefined && baseFunctions[base][name] === undefined)) continue;
-    const ir = isDefined ? lowerOperation({ policy, file }, name, base, layout, program) : handOn(base, name);
+  for (const [name, operation] of Object.entries(structure.operations)) {
+    const { member } = operation;
+    const index = policy.operations.indexOf(name);
+    const ir =
+      index < 0
+        ? structure.byDefault?.(name)
+        : lowerOperation({ policy, file }, name, operation, base, layout, program);
+    if (!ir) continue;
     optimise(ir);
-    const instructions = emitOrExplain(ir, () => program.position(runs[defined.indexOf(name)] ?? runs[0]));
+    const instructions = emitOrExplain(ir, () => program.position(runs[Math.max(index, 0)]));
     programs[member] = {
       name: member,
       type: "structOps",
@@ -80,21 +139,11 @@ export function compileInStack(source: InStackSource, reader: SourceReader): Com
     };
   }
   const members = Object.fromEntries(Object.keys(programs).map((member) => [member, member]));
-  return {
-    layout,
-    maps,
-    programs,
-    structOps: { struct, operations: members, values: { name: source.name, flags: nonRestricted } },
-  };
+  const values = { name: source.name, ...structure.values };
+  return { layout, maps, programs, structOps: { struct, operations: members, values } };
 }
 
-function checkedOperation(name: string, { policy, file }: InStackSource, program: PolicyProgram): OperationName {
-  if (isPolicyOperation(name)) return name;
-  const position = program.position(program.findRun(file, policy.kind, policy.name, name));
-  throw new CompileError([diagnose("stackOperation", position, name, policyOperations.join(", "))]);
-}
-
-function layOutStack(policy: CongestionControl, runs: readonly RunFunction[], program: PolicyProgram): ChainLayout {
+function layOutStack(policy: Policy, runs: readonly RunFunction[], program: PolicyProgram): ChainLayout {
   const reasons = [...new Set(runs.flatMap((run) => reasonsOf(run, program)))];
   const layout = layOut([], [policy], [reasons], eventsOf(runs, program));
   const forPackets = layout.state.find(({ kind }) => kind === "perPacket");

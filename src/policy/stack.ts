@@ -160,6 +160,35 @@ export function congestionControl<const S extends State = {}>(
   return { ...inStack(options), operations: Object.keys(operations) };
 }
 
+/** Operations of packet scheduling, of `struct mptcp_sched_ops`; `S` is the policy's state. */
+export interface SchedulerOperations<S> {
+  init?(connection: Connection, state: S): void;
+  release?(connection: Connection, state: S): void;
+  /** Says by `schedule` which subflows send what comes next; when it names none, nothing is sent until the kernel asks again. */
+  getSend(connection: Connection, state: S): void;
+  /** The same of what is sent again; without it, `getSend` is asked. */
+  getRetrans?(connection: Connection, state: S): void;
+}
+
+export interface Scheduler extends Actor {
+  readonly on: "stack";
+  readonly operations: readonly string[];
+  readonly schedules: true;
+}
+
+/** Defines a packet scheduler, for kernels that take one from programs: whose BTF has `bpf_struct_ops_mptcp_sched_ops`. */
+export function scheduler<const S extends State = {}>(
+  options: { name: string; state?: S } & SchedulerOperations<StateViews<S>>,
+): Scheduler {
+  const { name: _name, state: _state, ...operations } = options;
+  return { ...inStack(options), operations: Object.keys(operations), schedules: true };
+}
+
+/** Lets a subflow send what comes next. Several that are named send the same. In schedulers. */
+export function schedule(_subflow: SubflowFacts): void {
+  compiledOnly("schedule");
+}
+
 function inStack(options: { name: string; state?: State }): Policy & { readonly kind: "actor"; readonly on: "stack" } {
   return definePolicy("actor", { ...options, on: "stack", direction: "egress" }) as Policy & {
     readonly kind: "actor";

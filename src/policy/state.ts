@@ -5,7 +5,7 @@
  */
 import type { Flow, SavedOption } from "./packet.ts";
 import type { Socket } from "./socket.ts";
-import type { StackSocket } from "./stack.ts";
+import type { Connection, StackSocket } from "./stack.ts";
 import type { IntegerName, ParameterType } from "./types.ts";
 
 /** A field: an integer type, or `bytes(n)`. */
@@ -52,14 +52,14 @@ export interface Table<R> {
   delete(key: number): boolean;
 }
 
-/** Records that the kernel keeps with a socket, as the policy sees them. */
+/** Records that the kernel keeps with a socket, as the policy sees them; with a connection's only in its scheduler. */
 export interface PerSocket<R> {
   /** The socket's record, or undefined. */
-  get(socket: Socket | StackSocket): R | undefined;
+  get(socket: Socket | StackSocket | Connection): R | undefined;
   /** The socket's record, made with zeros when there is none; undefined only when there is no memory. */
-  getOrCreate(socket: Socket | StackSocket): R | undefined;
+  getOrCreate(socket: Socket | StackSocket | Connection): R | undefined;
   /** Forgets the socket. False when there was no record. */
-  delete(socket: Socket | StackSocket): boolean;
+  delete(socket: Socket | StackSocket | Connection): boolean;
 }
 
 /** Records by their number, as the policy sees them. */

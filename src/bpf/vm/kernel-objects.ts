@@ -68,6 +68,8 @@ export class KernelObjects {
   private access: ObjectAccess | undefined;
   /** Upper halves of what the program has loaded from objects or cast: reading through it cannot fault. */
   private readonly reachable = new Set<number>();
+  /** What functions of the kernel gave to the program in this run. */
+  private readonly trusted = new Set<bigint>();
   private readonly nothing = region("what a stray pointer points to", new Uint8Array(0), {
     writable: false,
     start: -FAR,
@@ -170,6 +172,7 @@ export class KernelObjects {
   begin(access: ObjectAccess): void {
     this.access = access;
     this.reachable.clear();
+    this.trusted.clear();
   }
 
   /** The memory of an address with this upper half. */
@@ -190,9 +193,15 @@ export class KernelObjects {
     return address;
   }
 
+  /** A function of the kernel gave an object to the program, which may hand it on. */
+  trust(address: bigint): void {
+    this.reachable.add(Number(address >> 32n));
+    this.trusted.add(address);
+  }
+
   /** The object an argument is, which must be one that the program was called with: others the verifier does not trust. */
   given(address: bigint, argument: number): bigint {
-    if (!this.access?.given.has(address))
+    if (!this.access?.given.has(address) && !this.trusted.has(address))
       throw this.error("call", `argument ${argument} is nothing that the program was called with`);
     return address;
   }

@@ -5,6 +5,7 @@ import type { KernelCall, KernelFunction } from "./kernel-functions.ts";
 import { kernelFunctions } from "./kernel-functions.ts";
 import type { KernelObjects } from "./kernel-objects.ts";
 import type { HelperFunction } from "./machine.ts";
+import { schedulerFunctions } from "./scheduler-functions.ts";
 import { Errno } from "./maps.ts";
 import type { SocketRun } from "./socket-helpers.ts";
 
@@ -44,10 +45,11 @@ export function callableFunctions(
   record: (call: KernelCall) => void,
 ): ReadonlyMap<string, HelperFunction> {
   const functions = new Map<string, HelperFunction>();
-  for (const [name, run] of Object.entries<KernelFunction>({ ...kernelFunctions, ...added })) {
+  for (const [name, run] of Object.entries<KernelFunction>({ ...kernelFunctions, ...schedulerFunctions, ...added })) {
     const count = Math.max(run.length - 1, 0);
     functions.set(name, (machine) => {
-      objects.given(machine.wide(1), 1);
+      // Iterators begin with where they are, on the program's stack.
+      if (!name.startsWith("bpf_iter_")) objects.given(machine.wide(1), 1);
       const args = Array.from({ length: count }, (_, i) => machine.wide(i + 1));
       record({ name, args });
       return run(objects, ...args) ?? DESTROYED;

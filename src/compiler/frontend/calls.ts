@@ -13,7 +13,7 @@ import type { RunFunction } from "./program.ts";
 import { refreshPacket } from "./refresh.ts";
 import { bindPattern, lowerBody } from "./statements.ts";
 import { lowerHmac } from "./hmac.ts";
-import { lowerKernelCall } from "./kernel-calls.ts";
+import { lowerKernelCall, lowerSchedule } from "./kernel-calls.ts";
 import { lowerToken, lowerTokenV0 } from "./tokens.ts";
 import { describeValue, isSigned, type LanguageValue, type View } from "./values.ts";
 
@@ -22,6 +22,7 @@ type Intrinsic = (lowering: Lowering, args: readonly LanguageValue[], node: ts.C
 const intrinsics: Readonly<Record<string, Intrinsic>> = {
   min: (lowering, [a, b], node) => extreme(lowering, "min", a, b, node),
   max: (lowering, [a, b], node) => extreme(lowering, "max", a, b, node),
+  schedule: (lowering, [subflow], node) => lowerSchedule(lowering, subflow, node),
   claim: (lowering, [record], node) => claimed(lowering, "claim", record, node),
   offer: (lowering, [record], node) => claimed(lowering, "offer", record, node),
   mptcpHmac: (lowering, args, node) => hmac(lowering, args, node),

@@ -160,6 +160,11 @@ const table = {
     "$1 works on the socket that the operation is given",
     "Pass the operation's own socket, and its sample, on as they are",
   ],
+  scheduled: [
+    "EM1074",
+    "schedule() takes one of the connection's subflows",
+    "Write for (const one of connection.subflows) { … schedule(one); }",
+  ],
   stackLimit: ["EM1072", "The kernel does not allow $1 in $2", "Do it in another operation"],
   kernelField: [
     "EM1073",

@@ -69,6 +69,8 @@ export class Lowering {
   packet: ParsedPacket | undefined;
   /** Where per-packet state is. */
   packetMemory!: PacketMemory;
+  /** Where a scheduler is asked for a subflow: of which connection, and whether it has chosen one. */
+  choice: { readonly connection: Value; readonly made: Variable } | undefined;
   /** What an in-stack policy builds on. */
   base: Base | undefined;
   /** How the policy being lowered emits events. */

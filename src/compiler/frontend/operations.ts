@@ -2,17 +2,19 @@
 import type { Base } from "../../policy/stack.ts";
 
 /** What an operation is given, in order: the socket, integers, or a structure to hand on. */
-export type OperationArgument = "socket" | "u8" | "u32" | "ackSample" | "rateSample";
+export type OperationArgument = "socket" | "connection" | "u8" | "u32" | "ackSample" | "rateSample";
 /** What a function of the kernel takes besides: a u32 that must not be 0. */
 export type FunctionArgument = OperationArgument | "divisor";
 
 export interface Operation {
-  /** Of `struct tcp_congestion_ops` (include/net/tcp.h). */
+  /** Of the structure. */
   readonly member: string;
   readonly arguments: readonly OperationArgument[];
-  readonly returns?: "u32";
+  /** `choice`: 0 when a subflow was chosen, or an error. */
+  readonly returns?: "u32" | "choice";
 }
 
+/** Of `struct tcp_congestion_ops` (include/net/tcp.h). */
 export const operations = {
   init: { member: "init", arguments: ["socket"] },
   release: { member: "release", arguments: ["socket"] },
@@ -30,13 +32,18 @@ export const operations = {
 
 export type OperationName = keyof typeof operations;
 
+/** Of `struct mptcp_sched_ops` (include/net/mptcp.h). */
+export const schedulerOperations: Readonly<Record<string, Operation>> = {
+  init: { member: "init", arguments: ["connection"] },
+  release: { member: "release", arguments: ["connection"] },
+  getSend: { member: "get_send", arguments: ["connection"], returns: "choice" },
+  getRetrans: { member: "get_retrans", arguments: ["connection"], returns: "choice" },
+};
+
 /** Those that only a base has. */
 const notForPolicies: ReadonlySet<string> = new Set<OperationName>(["minTsoSegs", "sndbufExpand"]);
 
-export const isPolicyOperation = (name: string): name is OperationName =>
-  name in operations && !notForPolicies.has(name);
-
-export const policyOperations: readonly string[] = Object.keys(operations).filter(isPolicyOperation);
+export const policyOperations: readonly string[] = Object.keys(operations).filter((name) => !notForPolicies.has(name));
 
 /** The kernel's functions for them (net/ipv4/tcp_cubic.c, tcp_cong.c, tcp_bbr.c), which struct_ops programs may call. */
 export const baseFunctions: Readonly<Record<Base, { readonly [K in OperationName]?: string }>> = {

@@ -165,9 +165,13 @@ export class PolicyProgram {
 
   /** Whether a call of `name` can define a policy of this kind; functions of the user's own can. */
   #defines(name: ts.Identifier, kind: Policy["kind"]): boolean {
-    const defined = { selector: "selector", actor: "actor", socketActor: "actor", congestionControl: "actor" }[
-      this.languageName(name) ?? ""
-    ];
+    const defined = {
+      selector: "selector",
+      actor: "actor",
+      socketActor: "actor",
+      congestionControl: "actor",
+      scheduler: "actor",
+    }[this.languageName(name) ?? ""];
     return defined === undefined || defined === kind;
   }
 

@@ -10,7 +10,7 @@ import { baseFunctions, operations, type Operation, type OperationArgument, type
 import type { PolicyProgram } from "./program.ts";
 import type { LanguageValue } from "./values.ts";
 import { SampleView } from "./views/samples.ts";
-import { StackSocketView } from "./views/stack.ts";
+import { ConnectionView, StackSocketView } from "./views/stack.ts";
 import { StateView } from "./views/state.ts";
 import { loadField, tcpField } from "./views/subflow-facts.ts";
 
@@ -25,15 +25,15 @@ export function handOn(base: Base, name: OperationName): IrFunction {
   return builder.function;
 }
 
-/** An operation as the policy defines it. */
+/** An operation as the policy defines it. @param base what it builds on, in congestion control */
 export function lowerOperation(
   { file, policy }: PolicyUse,
-  name: OperationName,
-  base: Base,
+  name: string,
+  { member, arguments: types, returns }: Operation,
+  base: Base | undefined,
   layout: ChainLayout,
   program: PolicyProgram,
 ): IrFunction {
-  const { member, arguments: types, returns }: Operation = operations[name];
   const builder = new Builder(member);
   const lowering = new Lowering(builder, program, "struct_ops");
   lowering.base = base;
@@ -53,17 +53,31 @@ export function lowerOperation(
 
   const exit = builder.block();
   const variable = { name: "result", type: int32 };
-  const target: ReturnTarget = returns
-    ? { kind: "variable", exit, variable, type: returns }
-    : { kind: "nothing", exit };
+  const run = program.findRun(file, policy.kind, policy.name, name);
+  const target: ReturnTarget =
+    returns === "u32" ? { kind: "variable", exit, variable, type: returns } : { kind: "nothing", exit };
   // What is returned where the verifier sees a way that does not exist: the window as it is.
-  if (returns) builder.write(variable, loadField(lowering, given[0], tcpField("snd_cwnd"), "u32"));
-  lowerRun(lowering, program.findRun(file, policy.kind, policy.name, name), target, [...views, state]);
+  if (returns === "u32") builder.write(variable, loadField(lowering, given[0], tcpField("snd_cwnd"), "u32"));
+  if (returns === "choice") {
+    lowering.choice = { connection: given[0], made: variable };
+    builder.write(variable, builder.const(0));
+  }
+  lowerRun(lowering, run, target, [...views, state]);
   builder.jump(exit);
   builder.position = undefined;
   lowering.enter(exit);
-  builder.return(returns ? builder.read(variable) : builder.const(0));
+  builder.return(returns ? result(builder, builder.read(variable), returns) : builder.const(0));
   return builder.function;
+}
+
+/** EINVAL (include/uapi/asm-generic/errno-base.h). */
+const invalid = 22;
+
+/** What the kernel gets: a number, or for a choice 0, and an error where none was made. */
+function result(builder: Builder, value: Value, returns: "u32" | "choice"): Value {
+  if (returns === "u32") return value;
+  const none = builder.binary("sub", value, builder.const(1));
+  return builder.binary("and", none, builder.const(-invalid));
 }
 
 /** The kernel hands arguments over as words of 8 bytes, of which as many count as the argument has. */
@@ -73,13 +87,15 @@ function argument(builder: Builder, context: Value, type: OperationArgument, ind
   return builder.load(8, context, 8 * index, pointer("kernel"));
 }
 
-function asLanguage(type: OperationArgument, value: Value, operation: OperationName): LanguageValue {
+function asLanguage(type: OperationArgument, value: Value, operation: string): LanguageValue {
   switch (type) {
     case "u8":
     case "u32":
       return { kind: "integer", type, value };
     case "socket":
       return { kind: "view", view: new StackSocketView(value, operation === "release") };
+    case "connection":
+      return { kind: "view", view: new ConnectionView(value, true) };
     default:
       return { kind: "view", view: new SampleView(type, value) };
   }

@@ -9,8 +9,8 @@ import {
   type OperationResult,
   type VmMap,
 } from "../../bpf/vm/index.ts";
-import type { Base, CongestionControl } from "../../policy/index.ts";
-import { compileInStack, type CompiledInStack } from "../index.ts";
+import type { Base, CongestionControl, Scheduler } from "../../policy/index.ts";
+import { compileInStack, compileScheduler, type CompiledInStack } from "../index.ts";
 import { mainFile, policySource } from "./policy-source.ts";
 
 /** Compiles the only in-stack policy of a text. */
@@ -18,6 +18,13 @@ export function compileStack(text: string, base: Base, name = "emptcp_test"): Co
   const { reader, policies } = policySource(text);
   const policy = [...policies.values()].find(({ on }) => on === "stack");
   return compileInStack({ name, policy: policy as CongestionControl, file: mainFile, base }, reader);
+}
+
+/** Compiles the only scheduler of a text. */
+export function compileScheduling(text: string): CompiledInStack {
+  const { reader, policies } = policySource(text);
+  const policy = [...policies.values()].find(({ on }) => on === "stack");
+  return compileScheduler({ name: "emptcp_test", policy: policy as Scheduler, file: mainFile }, reader);
 }
 
 type Fields = Readonly<Record<string, FieldValue>>;

@@ -43,6 +43,7 @@ function definitions(files: ReadonlyMap<string, string>): Map<string, Policy> {
     actor: noting(language.actor),
     socketActor: noting(language.socketActor),
     congestionControl: noting(language.congestionControl),
+    scheduler: noting(language.scheduler),
   };
   const modules = new Map<string, object>();
   const load = (path: string): object => {

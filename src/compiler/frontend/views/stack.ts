@@ -25,9 +25,9 @@ import {
 const beginnings = ["sock_common", "sock", "inet_sock", "inet_connection_sock"];
 
 /** One subflow, as it can be read. */
-class SubflowView implements View {
+export class SubflowView implements View {
   readonly name: string;
-  protected readonly subflow: SubflowPointers;
+  readonly subflow: SubflowPointers;
   constructor(name: string, subflow: SubflowPointers) {
     this.name = name;
     this.subflow = subflow;
@@ -123,12 +123,19 @@ const connectionFacts: Readonly<Record<string, readonly [field: string, type: In
   bytesRetransmitted: ["bytes_retrans", "u64"],
 };
 
-class ConnectionView implements View {
+/** An MPTCP connection: one that a subflow leads to, or, trusted, one that a scheduler is asked for. */
+export class ConnectionView implements View {
   readonly name = "socket.connection";
   /** A `struct mptcp_sock *`. */
   readonly #connection: Value;
-  constructor(connection: Value) {
+  readonly #trusted: boolean;
+  constructor(connection: Value, trusted = false) {
     this.#connection = connection;
+    this.#trusted = trusted;
+  }
+
+  get socketPointer(): (() => Value) | undefined {
+    return this.#trusted ? () => this.#connection : undefined;
   }
 
   get(lowering: Lowering, property: string): LanguageValue | undefined {
