@@ -40,6 +40,8 @@ export const subflowStrategies = hostWide(
         windowBytes: u64,
         rateBytesPerSecond: u64,
         creditBytes: u64,
+        /** While the stack paces: the cap of pacing that the socket had without it, 2^32 - 1 for none. */
+        unpaced: u64,
       },
       16_384,
     ),

@@ -1,11 +1,12 @@
 /** What the maps know of a subflow from its first ACK to its end: a record for strategies, a slot of metrics. */
-import { compareExchange, fetchAdd, u16, u32, u64, type StackSocket } from "../../policy/index.ts";
+import { compareExchange, fetchAdd, u16, u32, u64, u8, type StackSocket } from "../../policy/index.ts";
 import { mostMeasured } from "../strategies.ts";
 import type { Memory, State } from "./memory.ts";
 
 /** How many slots are tried, from one that the token chooses. */
 const probes = 8;
 const AF_INET6 = 10;
+const TCP_CLOSE = 7;
 const minusOne = 0xffff_ffff;
 
 function swapped(port: u32): u32 {
@@ -62,18 +63,22 @@ export function attach(socket: StackSocket, mine: Memory, state: State): void {
   takeSlot(socket, mine, state);
 }
 
-/** Undoes `attach`. The connection's strategy goes with the last subflow. */
+/**
+ * Undoes `attach`. Strategies go with the subflow, and with the connection's last one, but stay for a socket that goes on
+ * under other congestion control, or under a later version of this.
+ */
 export function detach(socket: StackSocket, mine: Memory, state: State): void {
   if (mine.attached === 0) return;
   mine.attached = 0;
-  state.strategies.delete(socket.flow);
+  const isClosed = socket.field("sock_common.skc_state", u8) === TCP_CLOSE;
+  if (isClosed) state.strategies.delete(socket.flow);
   state.losses.delete(socket.flow);
   if (mine.owner === 0) return;
   const token = u32(mine.owner >> 32);
   const known = state.connections.get(token);
   if (known !== undefined && fetchAdd(known.subflows, minusOne) === 1) {
     state.connections.delete(token);
-    state.congestion.delete(token);
+    if (isClosed) state.congestion.delete(token);
   }
   if (mine.slot === 0) return;
   state.slots.delete(socket.flow);

@@ -17,7 +17,7 @@ import { couple, coupledThreshold, growCoupled, noteLoss } from "./coupled.ts";
 import { spend } from "./credit.ts";
 import { measure } from "./measure.ts";
 import { state, type Memory, type State } from "./memory.ts";
-import { beginPacing, endPacing, pace } from "./pacing.ts";
+import { beginPacing, endPacing, forgetPacing, pace } from "./pacing.ts";
 import { keepShare } from "./weight.ts";
 
 /** How often a subflow looks its strategy up, and tells others how it is. */
@@ -40,12 +40,12 @@ function grows(kind: u32): boolean {
 }
 
 /** Changes to another kind of strategy: what the one before has left behind goes. */
-function change(socket: StackSocket, mine: Memory, kind: u32, hasGrowth: boolean): void {
+function change(socket: StackSocket, mine: Memory, state: State, kind: u32, hasGrowth: boolean): void {
   const was = mine.kind;
   const paced = was === strategy.rate || was === strategy.weight;
   const paces = kind === strategy.rate || kind === strategy.weight;
-  if (paced && !paces) endPacing(socket, mine);
-  if (paces && !paced) beginPacing(socket, mine);
+  if (paced && !paces) endPacing(socket, mine, state);
+  if (paces && !paced) beginPacing(socket, mine, state);
   // A base that has not been asked for long would take that for a time in which the window did not grow.
   if (hasGrowth && grows(was) && !grows(kind)) base.init(socket);
   mine.kind = kind;
@@ -58,7 +58,8 @@ function change(socket: StackSocket, mine: Memory, kind: u32, hasGrowth: boolean
  * Looks up what the strategy is: the subflow's, or else the connection's. Who wants to may write the next one. A base
  * whose growth cannot be replaced, for want of `congAvoid`, is not coupled.
  */
-function choose(socket: StackSocket, mine: Memory, { strategies, congestion }: State, hasGrowth: boolean): void {
+function choose(socket: StackSocket, mine: Memory, state: State, hasGrowth: boolean): void {
+  const { strategies, congestion } = state;
   let kind: u32 = strategy.none;
   let amount: u64 = 0;
   const its = strategies.get(socket.flow);
@@ -79,7 +80,7 @@ function choose(socket: StackSocket, mine: Memory, { strategies, congestion }: S
   }
   if (amount === 0 || (kind === strategy.coupled && !hasGrowth)) kind = strategy.none;
   mine.amount = amount;
-  if (kind !== mine.kind) change(socket, mine, kind, hasGrowth);
+  if (kind !== mine.kind) change(socket, mine, state, kind, hasGrowth);
 }
 
 function refresh(socket: StackSocket, mine: Memory, state: State, hasGrowth: boolean): void {
@@ -110,6 +111,7 @@ export const emptcp = congestionControl({
     if (mine === undefined) return;
     mine.refreshedUs = 0;
     choose(socket, mine, state, true);
+    if (mine.kind !== strategy.rate && mine.kind !== strategy.weight) forgetPacing(socket, state);
     if (mine.kind === strategy.window) cap(socket, mine);
   },
   congAvoid(socket, ack, acked, state) {

@@ -1,5 +1,13 @@
 /** Shares of a connection: every subflow is paced to its weight times what the one that is short of its share can carry. */
-import { congestionState, u64, type Connection, type StackSocket } from "../../policy/index.ts";
+import {
+  congestionState,
+  min,
+  u32,
+  u64,
+  type Connection,
+  type StackSocket,
+  type SubflowFacts,
+} from "../../policy/index.ts";
 import { strategy } from "../strategies.ts";
 import type { Memory, State } from "./memory.ts";
 import { pace } from "./pacing.ts";
@@ -9,8 +17,17 @@ import { windowOf } from "./paths.ts";
 const fraction = 10;
 
 /**
- * Finds what a unit of weight carries: the least of window · mss ÷ round trip ÷ weight. Who gets no answers does not count, or
- * a path that is gone would hold the others up.
+ * Packets that a subflow has under way per round trip while data waits; where none waits, those that it might have. A window
+ * grows beyond what is used of it where pacing is what limits, so it does not tell by itself.
+ */
+function used(subflow: SubflowFacts): u32 {
+  const window = windowOf(subflow);
+  return subflow.notSentBytes === 0 ? window : min(window, subflow.field("tcp_sock.max_packets_out", u32));
+}
+
+/**
+ * Finds what a unit of weight carries: the least of packets under way · mss ÷ round trip ÷ weight. Who gets no answers does
+ * not count, or a path that is gone would hold the others up.
  */
 function findUnit(mine: Memory, connection: Connection, { strategies }: State): void {
   mine.unitRate = 0;
@@ -19,7 +36,7 @@ function findUnit(mine: Memory, connection: Connection, { strategies }: State): 
     if (subflow.srttUs === 0 || subflow.caState === congestionState.loss) continue;
     const its = strategies.get(subflow.flow);
     if (its === undefined || its.kind !== strategy.weight || its.weight === 0) continue;
-    const rate = (u64(windowOf(subflow)) * (subflow.mss & 0xffff) * 1_000_000) / subflow.srttUs;
+    const rate = (u64(used(subflow)) * (subflow.mss & 0xffff) * 1_000_000) / subflow.srttUs;
     const unitRate = (rate << fraction) / its.weight;
     if (mine.tightest !== 0 && unitRate >= mine.unitRate) continue;
     mine.unitRate = unitRate;

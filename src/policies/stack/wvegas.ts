@@ -48,7 +48,9 @@ function adapt(socket: StackSocket, memory: Memory, paths: Survey, rttUs: u32, b
   else if (queued < memory.alpha && socket.isCwndLimited) next = window + 1;
   const queueUs = rttUs - baseUs;
   if (memory.queueUs === 0 || memory.queueUs > queueUs) memory.queueUs = queueUs;
-  if (queueUs >= memory.queueUs * 2 && queueUs !== 0) {
+  // So that the queue runs empty, and all who share it learn the round trip without. The draft does so also within what a
+  // subflow may keep, and then seldom fills a path whose round trip varies by itself.
+  if (queueUs >= memory.queueUs * 2 && queued > memory.alpha * 2) {
     next = inPipe(window, baseUs, rttUs) / 2;
     memory.queueUs = 0;
   }

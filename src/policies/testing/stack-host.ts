@@ -4,7 +4,7 @@
  */
 import { SocketStorageMap, type FieldValue, type KernelFunction, type OperationResult } from "../../bpf/vm/index.ts";
 import { policyFile, sourceReader } from "../../chain/sources.ts";
-import { compileInStack, fieldSize, type CompiledInStack, type StateSlot } from "../../compiler/index.ts";
+import { claimLock, compileInStack, fieldSize, type CompiledInStack, type StateSlot } from "../../compiler/index.ts";
 import { StackInVm } from "../../compiler/testing/in-stack.ts";
 import type { Base, CongestionControl } from "../../policy/index.ts";
 
@@ -27,6 +27,8 @@ const facts: Readonly<Record<string, readonly [symbol: string, shift?: bigint]>>
   caState: ["inet_connection_sock.icsk_ca_state"],
   maxPacingRate: ["sock.sk_max_pacing_rate"],
 };
+
+const TCP_CLOSE = 7;
 
 const inNetworkOrder = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 0xff);
 
@@ -94,10 +96,13 @@ export class StackHost {
     return found.length;
   }
 
-  /** Forgets the records of a state whose keys are `wanted`. */
-  forget(name: string, wanted: (key: DataView) => boolean): void {
-    const map = this.vm.maps.get(this.#slot(name).map)!;
-    for (const [key] of [...map.entries()]) if (wanted(new DataView(key.buffer, key.byteOffset))) map.delete(key);
+  /** The flags of a claimable state's records, of the subflow with that port. */
+  flags(name: string, port: number): number[] {
+    const entries = [...this.vm.maps.get(this.#slot(name).map)!.entries()];
+    return entries
+      .map(([key, value]) => ({ key: new DataView(key.buffer, key.byteOffset), value }))
+      .filter(({ key }) => key.getUint16(32, true) === port)
+      .map(({ value }) => new DataView(value.buffer, value.byteOffset).getUint32(claimLock.flag, true));
   }
 }
 
@@ -143,6 +148,12 @@ export class StackSubflow {
     const isMine = (key: DataView): boolean => key.getUint16(32, true) === this.port;
     if (this.#host.change("strategies", isMine, fields) !== 1)
       throw new Error("The subflow has no record for strategies yet");
+  }
+
+  /** The kernel is done with the socket. */
+  close(): void {
+    this.#host.vm.objects.write(this.socket, "sock_common.skc_state", TCP_CLOSE);
+    this.#host.vm.run("release", this.socket);
   }
 
   /** What congestion control keeps with the socket. */
