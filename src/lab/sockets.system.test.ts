@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import { ActorChain, PolicyChain, SelectorChain, type FlowRecord, type RunningChain } from "../chain/index.ts";
 import { connectMptcp, dumpTcpSockets, listenMptcp, type TcpSocket } from "../linux/index.ts";
 import { createLab, type Lab } from "./index.ts";
-import { markUntilReleased, seeMark, setSockets, watchSockets } from "./testing/socket-actors.ts";
+import { boundSockets, markUntilReleased, seeMark, setSockets, watchSockets } from "./testing/socket-actors.ts";
 
 // What the kernel calls actors on sockets for, and what it makes of what they set: on connections of two subflows.
 
@@ -32,6 +32,8 @@ afterAll(async () => {
   await lab?.close();
 });
 
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 10_000 });
+
 const serverAddress = (link: number): string => lab.host("server").interfaces[link].ipv4;
 
 /** A connection of two subflows, whose client sends all the time. */
@@ -49,7 +51,7 @@ async function connect(): Promise<Socket> {
   const send = (): void => void (client.writable && client.write(chunk, send));
   client.on("error", () => {});
   send();
-  await vi.waitFor(() => expect(subflows()).toHaveLength(2), { timeout: 5000 });
+  await eventually(() => expect(subflows()).toHaveLength(2));
   return client;
 }
 
@@ -87,11 +89,11 @@ function seen(running: RunningChain): Record<string, number>[] {
     .map(({ fields }) => fields);
 }
 
-describe("socketActor()", () => {
+describe("socketActor()", { timeout: 30_000 }, () => {
   test("is called for connects, round-trip times and ends of every subflow, and its records go with the sockets", async () => {
     const running = watch("events");
     const client = await connect();
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(seen(running)).toHaveLength(2);
       for (const flow of seen(running)) {
         expect(flow).toMatchObject({ connects: 1, established: 1, closed: 0 });
@@ -106,28 +108,28 @@ describe("socketActor()", () => {
       expect(slot["cwnd"]).toBeGreaterThan(0);
     }
     client.destroy();
-    await vi.waitFor(() => expect(seen(running).map(({ closed }) => closed)).toEqual([1, 1]), { timeout: 10_000 });
+    await eventually(() => expect(seen(running).map(({ closed }) => closed)).toEqual([1, 1]));
   });
 
   test("is called when the retransmission timer runs out, and told how often in a row", async () => {
     const running = watch("timeouts");
     await connect();
-    await vi.waitFor(() => expect(seen(running)[1]["samples"]).toBeGreaterThan(0));
+    await eventually(() => expect(seen(running)[1]["samples"]).toBeGreaterThan(0));
     await lab.setLink("two", { lossPercent: 100 });
     try {
-      await vi.waitFor(() => expect(seen(running)[1]["inRow"]).toBeGreaterThanOrEqual(3), { timeout: 15_000 });
+      await eventually(() => expect(seen(running)[1]["inRow"]).toBeGreaterThanOrEqual(3));
       expect(seen(running)[1]["timeouts"]).toBeGreaterThanOrEqual(3);
       expect(subflows()[1].tcp!.retransmits).toBeGreaterThanOrEqual(3);
       expect(seen(running)[0]["timeouts"]).toBe(0);
     } finally {
       await lab.setLink("two", { lossPercent: 0 });
     }
-  }, 30_000);
+  });
 
   test("is called for connections that ran before, too", async () => {
     await connect();
     const running = watch("running");
-    await vi.waitFor(() => {
+    await eventually(() => {
       for (const flow of seen(running)) {
         expect(flow).toMatchObject({ connects: 0, established: 1 });
         expect(flow["samples"]).toBeGreaterThan(10);
@@ -145,7 +147,7 @@ const set = (title: string, link: number, control: string, mark: number, tos: nu
   );
 const marks = () => submit("marks", new ActorChain().add(seeMark));
 
-describe("what actors set of sockets", () => {
+describe("what actors set of sockets", { timeout: 30_000 }, () => {
   test("is what each subflow has: congestion control by name, when it is made and while it runs", async () => {
     const first = set("first", 0, "reno", 1, 0);
     await connect();
@@ -157,20 +159,32 @@ describe("what actors set of sockets", () => {
     expect(subflows().map(({ congestionControl }) => congestionControl)).toEqual(["cubic", "reno"]);
   });
 
+  test("bounds windows and timers, windows no more once the chain is gone", async () => {
+    const running = submit("bounds", new ActorChain().add(boundSockets, { cwndMax: 20, rtoMinUs: 20_000 }));
+    await connect();
+    await eventually(() => expect(subflows()[0].tcp!.bytesAcked).toBeGreaterThan(1_000_000));
+    const { sndCwnd, rtoUs } = subflows()[0].tcp!;
+    expect(sndCwnd).toBeLessThanOrEqual(20);
+    expect(rtoUs).toBeLessThan(200_000);
+    expect(running.counters().actors[0].cannot).toEqual({ refused: 0 });
+    remove(running);
+    await eventually(() => expect(subflows()[0].tcp!.sndCwnd).toBeGreaterThan(20));
+  });
+
   test("is in packets: mark and TOS, until the chain is removed", async () => {
     const running = set("marked", 0, "cubic", 77, 0xb8);
     const last = marks();
     await connect();
-    await vi.waitFor(() => expect(last.shared("see_mark", "last")).toMatchObject({ mark: 77, dscp: 46 }));
+    await eventually(() => expect(last.shared("see_mark", "last")).toMatchObject({ mark: 77, dscp: 46 }));
     remove(running);
-    await vi.waitFor(() => expect(last.shared("see_mark", "last")).toMatchObject({ mark: 0, dscp: 0 }));
+    await eventually(() => expect(last.shared("see_mark", "last")).toMatchObject({ mark: 0, dscp: 0 }));
   });
 
   test("is counted when the kernel refuses it, and the turn goes on", async () => {
     const running = set("refused", 0, "no-such-control", 5, 0);
     const last = marks();
     await connect();
-    await vi.waitFor(() => expect(last.shared("see_mark", "last")["mark"]).toBe(5));
+    await eventually(() => expect(last.shared("see_mark", "last")["mark"]).toBe(5));
     expect(running.counters().actors[0].cannot).toEqual({ refused: 1 });
     expect(subflows()[0].congestionControl).toBe("cubic");
   });
@@ -179,8 +193,8 @@ describe("what actors set of sockets", () => {
     const last = marks();
     const running = submit("released", new ActorChain().add(markUntilReleased, { mark: 8 }));
     await connect();
-    await vi.waitFor(() => expect(last.shared("see_mark", "last")["mark"]).toBe(8));
+    await eventually(() => expect(last.shared("see_mark", "last")["mark"]).toBe(8));
     remove(running);
-    await vi.waitFor(() => expect(last.shared("see_mark", "last")["mark"]).toBe(9));
+    await eventually(() => expect(last.shared("see_mark", "last")["mark"]).toBe(9));
   });
 });

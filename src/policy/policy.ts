@@ -106,8 +106,8 @@ export function actor<const P extends Parameters = {}, const S extends State = {
 
 /**
  * Defines an actor on this host's subflows. It runs for what happens to those that the selectors match, by default once they
- * are established; see `socketEvents`. When the chain is removed, or no longer matches a subflow, `release` runs for it; without one, `run`
- * does and all it sets is what sockets have by themselves: no cap, mark 0, TOS 0, the same congestion control.
+ * are established; see `socketEvents`. When the chain is removed or becomes another one, `release` runs for those it matches; without one, `run`
+ * does and all it sets is what sockets have by themselves: no caps, mark and TOS 0, the usual timers, the same congestion control.
  */
 export function socketActor<const P extends Parameters = {}, const S extends State = {}>(options: {
   name: string;

@@ -30,6 +30,17 @@ export interface Socket {
   maxPacingRate: u32;
   /** By the kernel's name for it: a `text(15)` parameter, or a literal. Write-only. */
   congestionControl: string;
+  /** The congestion window is no larger, in packets, from 1; a larger one comes down when it would grow. Write-only. */
+  cwndMax: u32;
+  /**
+   * Retransmission timers run for as long at least, beyond the round-trip time; at most the 200 ms that are usual. Those of
+   * running connections come down to it, and do not rise again with it. Write-only.
+   */
+  rtoMinUs: u32;
+  /** ACKs wait for data to go with no longer; at most the 200 ms that are usual. Write-only. */
+  delayedAckMaxUs: u32;
+  /** How long data may stay unacknowledged until the kernel gives the subflow up (TCP_USER_TIMEOUT); 0 for its own rule. Write-only. */
+  userTimeoutMs: u32;
   /** SO_MARK, of the packets from now on. Write-only. */
   mark: u32;
   /** The upper six bits of IPv4's TOS and of IPv6's traffic class. An IPv6 socket that speaks IPv4 refuses it. Write-only. */

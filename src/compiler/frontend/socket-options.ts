@@ -56,6 +56,11 @@ function number(
 const options: Readonly<Record<string, SocketOption>> = {
   maxPacingRate: number({ v4: [1, 47], refusable: false }, "u32", unlimited),
   mark: number({ v4: [1, 36], refusable: true }, "u32", 0),
+  // TCP_BPF_SNDCWND_CLAMP, TCP_BPF_RTO_MIN, TCP_BPF_DELACK_MAX, TCP_USER_TIMEOUT; TCP_RTO_MIN and TCP_DELACK_MAX are 200 ms.
+  cwndMax: number({ v4: [6, 1002], refusable: true }, "u32", 0x7fff_ffff),
+  rtoMinUs: number({ v4: [6, 1004], refusable: true }, "u32", 200_000),
+  delayedAckMaxUs: number({ v4: [6, 1003], refusable: true }, "u32", 200_000),
+  userTimeoutMs: number({ v4: [6, 18], refusable: true }, "u32", 0),
   tos: number({ v4: [0, 1], v6: [41, 67], refusable: true }, "u8", 0),
   congestionControl: { v4: [6, 13], refusable: true, value: nameInMemory, lifted: () => undefined },
 };

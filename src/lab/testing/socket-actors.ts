@@ -73,6 +73,17 @@ export const setSockets = socketActor({
   },
 });
 
+export const boundSockets = socketActor({
+  name: "bound_sockets",
+  params: { cwndMax: u32, rtoMinUs: u32 },
+  run(socket, { cwndMax, rtoMinUs }) {
+    socket.cwndMax = cwndMax;
+    socket.rtoMinUs = rtoMinUs;
+    socket.delayedAckMaxUs = rtoMinUs;
+    socket.userTimeoutMs = 60_000;
+  },
+});
+
 /** Leaves another mark when it lets go. */
 export const markUntilReleased = socketActor({
   name: "mark_until_released",

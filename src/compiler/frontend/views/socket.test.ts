@@ -187,6 +187,25 @@ describe("socket", () => {
     expect(v6.socketOptions.at(-1)).toEqual({ level: 41, option: 67, value: Uint8Array.of(0xb8, 0, 0, 0) });
   });
 
+  it("caps the window, and sets timers", () => {
+    const run =
+      "socket.cwndMax = 9; socket.rtoMinUs = 20_000; socket.delayedAckMaxUs = 5000; socket.userTimeoutMs = 3000;";
+    const told = ({ socketOptions }: Pick<ReturnType<typeof inWalk>, "socketOptions">) =>
+      socketOptions.map(({ level, option, value }) => [level, option, new DataView(value.buffer).getUint32(0, true)]);
+    expect(told(onCallbacks({ run }).call(4))).toEqual([
+      [6, 1002, 9],
+      [6, 1004, 20_000],
+      [6, 1003, 5000],
+      [6, 18, 3000],
+    ]);
+    expect(told(inWalk({ run }, "iter_tcp_release"))).toEqual([
+      [6, 1002, 0x7fff_ffff],
+      [6, 1004, 200_000],
+      [6, 1003, 200_000],
+      [6, 18, 0],
+    ]);
+  });
+
   it("release undoes in place of run, with what it sets", () => {
     const release = "out.y = 1; socket.mark = 5;";
     const walk = inWalk({ run: "out.x = 1; socket.mark = 1;", release }, "iter_tcp_release");
