@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { Base } from "../policy/index.ts";
-import { CompileError } from "./index.ts";
+import type { Base, CongestionControl } from "../policy/index.ts";
+import { CompileError, compileInStack } from "./index.ts";
 import { chain } from "./testing/policy-harness.ts";
-import { policySource } from "./testing/policy-source.ts";
+import { mainFile, policySource } from "./testing/policy-source.ts";
 import { compileStack } from "./testing/in-stack.ts";
 
 /** A policy of those operations, in a file that imports what it needs. */
@@ -87,9 +87,14 @@ describe("compileInStack()", () => {
     expect(compileStack(policy(""), "cubic").maps).toEqual({});
   });
 
-  it("gives the same instructions for the same input", () => {
+  it("gives the same instructions for the same input, and for the same policy what it compiled before", () => {
     const text = policy("congAvoid(socket, ack, acked) { socket.cwnd = min(socket.cwnd, acked); },");
     expect(compileStack(text, "cubic")).toEqual(compileStack(text, "cubic"));
+    const { reader, policies } = policySource(text);
+    const source = { name: "mine", policy: policies.get("tested") as CongestionControl, file: mainFile } as const;
+    const first = compileInStack({ ...source, base: "cubic" }, reader);
+    expect(compileInStack({ ...source, base: "cubic" }, reader)).toBe(first);
+    expect(compileInStack({ ...source, base: "bbr" }, reader)).not.toEqual(first);
   });
 
   it.each<[string, string, string, string?]>([

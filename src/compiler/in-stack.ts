@@ -24,6 +24,7 @@ import { PolicyProgram, type RunFunction, type SourceReader } from "./frontend/p
 import { handOn, lowerOperation } from "./frontend/stack-operation.ts";
 import type { IrFunction } from "./ir/index.ts";
 import { countersMap, layOut, mapsOf, type ChainLayout } from "./layout.ts";
+import { remembered } from "./remember.ts";
 
 interface OperationsSource {
   /** Under which it is to be registered: at most 15 characters, unique on the host. */
@@ -101,10 +102,14 @@ interface Structure {
 }
 
 function compileOperations(source: OperationsSource, reader: SourceReader, structure: Structure): CompiledInStack {
+  const program = PolicyProgram.reuse([source.file], reader, previous);
+  previous = program;
+  return remembered(program, [structure.struct, source], () => compileFor(program, source, structure));
+}
+
+function compileFor(program: PolicyProgram, source: OperationsSource, structure: Structure): CompiledInStack {
   const { policy, file } = source;
   const { struct, base } = structure;
-  const program = PolicyProgram.reuse([file], reader, previous);
-  previous = program;
   const runs = policy.operations.map((name) => {
     const run = program.findRun(file, policy.kind, policy.name, name);
     const known = structure.ofPolicies.join(", ");

@@ -1,24 +1,23 @@
-/** Chains compiled before: one that is turned on and off, or submitted again, costs no compilation. */
-import type { CompiledChain } from "./compile.ts";
+/** What was compiled before: a chain that is turned on and off, or anything submitted again, costs no compilation. */
 import type { PolicyProgram } from "./frontend/program.ts";
 
 const maximumKept = 32;
 
 /** By the program that they come from, which is another one as soon as a file has changed; the oldest first. */
-const kept = new WeakMap<PolicyProgram, Map<string, CompiledChain>>();
+const kept = new WeakMap<PolicyProgram, Map<string, unknown>>();
 const numbers = new WeakMap<object, number>();
 let lastNumber = 0;
 
 /** What `compile` gives, or gave for equal `inputs`: plain data, but for policies, of which each is itself. */
-export function remembered(program: PolicyProgram, inputs: unknown, compile: () => CompiledChain): CompiledChain {
-  const chains = kept.get(program) ?? new Map<string, CompiledChain>();
+export function remembered<T>(program: PolicyProgram, inputs: unknown, compile: () => T): T {
+  const chains = kept.get(program) ?? new Map<string, unknown>();
   kept.set(program, chains);
   const key = JSON.stringify(inputs, describe);
   const known = chains.get(key) ?? compile();
   chains.delete(key);
   chains.set(key, known);
   if (chains.size > maximumKept) chains.delete(chains.keys().next().value!);
-  return known;
+  return known as T;
 }
 
 function describe(name: string, value: unknown): unknown {

@@ -29,36 +29,32 @@ export function compileScheduling(text: string): CompiledInStack {
 
 type Fields = Readonly<Record<string, FieldValue>>;
 
-/** TCP_ESTABLISHED (include/net/tcp_states.h), AF_INET, and a connection that is limited by its window. */
-const established: Fields = { "sock_common.skc_state": 1, "sock_common.skc_family": 2, is_cwnd_limited: 1 };
+/** Its window limits what it sends, or the kernel's algorithms would not let it grow. */
+const limited: Fields = { is_cwnd_limited: 1 };
 
-/** An in-stack policy in the VM. */
+/** An in-stack policy in the VM, and connections for it. */
 export class StackInVm {
-  readonly #vm: OperationsVm;
+  readonly objects: KernelObjects;
+  readonly maps: ReadonlyMap<string, VmMap>;
+  readonly #operations: OperationsVm;
 
   /** @param functions functions of the kernel beyond those that the VM has */
   constructor({ maps, programs }: CompiledInStack, functions: Readonly<Record<string, KernelFunction>> = {}) {
-    const all = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
-    this.#vm = new OperationsVm(programs, { maps: all, functions });
-  }
-
-  get objects(): KernelObjects {
-    return this.#vm.objects;
-  }
-
-  get maps(): ReadonlyMap<string, VmMap> {
-    return this.#vm.maps;
+    this.maps = new Map(Object.entries(maps).map(([key, spec]) => [key, createMap(spec)]));
+    this.#operations = new OperationsVm(programs, { maps: this.maps, functions });
+    this.objects = this.#operations.objects;
   }
 
   /** Makes an established socket of plain TCP; fields as `KernelObjects.make` takes them. */
   socket(fields: Fields = {}): bigint {
-    return this.objects.make("tcp_sock", { ...established, ...fields });
+    const established = { "sock_common.skc_state": 1, "sock_common.skc_family": 2 };
+    return this.objects.make("tcp_sock", { ...established, ...limited, ...fields });
   }
 
-  /** Makes a connection with a subflow for each of `subflows`, numbered from 1: their sockets, and the connection. */
+  /** Makes a connection with an established subflow for each of `subflows`, numbered from 1. */
   connection(subflows: readonly Fields[], fields: Fields = {}): ConnectionObjects {
-    const limited = subflows.map((one) => ({ ...established, ...one }));
-    return makeConnection(this.objects, limited, fields);
+    const ofSockets = subflows.map((own) => ({ ...limited, ...own }));
+    return makeConnection(this.objects, ofSockets, fields);
   }
 
   /** What MPTCP keeps of a socket that is a subflow. */
@@ -66,12 +62,12 @@ export class StackInVm {
     return this.objects.read(socket, "inet_connection_sock.icsk_ulp_data");
   }
 
-  /** Runs an operation, by the member of the kernel's structure; the socket first. */
+  /** Runs an operation, by the member of the kernel's structure; the socket, or the connection, first. */
   run(member: string, ...args: readonly (number | bigint)[]): OperationResult {
-    return this.#vm.call(member, ...args);
+    return this.#operations.call(member, ...args);
   }
 
-  /** A field of a socket, e.g. `tcp_sock.snd_cwnd`. */
+  /** A field of an object, e.g. `tcp_sock.snd_cwnd`. */
   read(address: bigint, symbol: string): number {
     return Number(this.objects.read(address, symbol));
   }
