@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { rateLimit } from "../policies/index.ts";
-import { address, choice, prefix, rate, selector, u16, u32, u8, within } from "../policy/index.ts";
+import { address, choice, prefix, rate, selector, text, u16, u32, u8, within } from "../policy/index.ts";
 import { ActorChain, MemberSet, PolicyChain, SelectorChain } from "./index.ts";
 import { decodeMember, encodeMembers } from "./members.ts";
 
@@ -151,6 +151,10 @@ describe("a chain with a set", () => {
     const narrow = new MemberSet("src", { params: { rate: rateLimit.params.rate } });
     expect(() => limited(narrow)).not.toThrow();
     expect(() => new ActorChain().add("record", { rate: set.param("rate") })).toThrow(/no parameter rate/);
+  });
+
+  it("refuses names as parameters of members", () => {
+    expect(() => new MemberSet("src", { params: { control: text(15) } })).toThrow(/the parameter control is a text/);
   });
 
   it("refuses parameters beside a set", () => {

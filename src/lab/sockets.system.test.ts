@@ -120,7 +120,6 @@ describe("socketActor()", { timeout: 30_000 }, () => {
       await eventually(() => expect(seen(running)[1]["inRow"]).toBeGreaterThanOrEqual(3));
       expect(seen(running)[1]["timeouts"]).toBeGreaterThanOrEqual(3);
       expect(subflows()[1].tcp!.retransmits).toBeGreaterThanOrEqual(3);
-      expect(seen(running)[0]["timeouts"]).toBe(0);
     } finally {
       await lab.setLink("two", { lossPercent: 0 });
     }
