@@ -1,6 +1,8 @@
 /** BALIA: balanced linked adaptation, draft-walid-mptcp-congestion-control (Peng, Walid, Hwang and Low). */
-import { max, min, u32, u64 } from "../../policy/index.ts";
+import { max, min, u32 } from "../../policy/index.ts";
 import { mostWindow, type Survey } from "./paths.ts";
+
+const one = 65_536;
 
 /**
  * How many packets have to be acknowledged before the window grows by one. By the draft it grows, for each, by
@@ -13,9 +15,7 @@ export function baliaGrowth({ sumRate, topRate, rate }: Survey, window: u32): u3
   return max(u32((ratio * min(window, mostWindow)) >> 16), window);
 }
 
-/** What a loss leaves of the window: it takes min(α, 1.5) halves. */
-export function baliaThreshold({ topRate, rate }: Survey, window: u32): u32 {
-  const known = min(window, mostWindow);
-  const lost = topRate * 2 >= rate * 3 ? (u64(known) * 3) / 4 : (topRate * known + rate * 2 - 1) / (rate * 2);
-  return max(window - u32(lost), 2);
+/** What a loss leaves of the window, in units of 2^-16: it takes min(α, 1.5) halves. */
+export function baliaKept({ topRate, rate }: Survey): u32 {
+  return topRate * 2 >= rate * 3 ? one / 4 : one - u32((topRate * (one / 2)) / rate);
 }

@@ -1,7 +1,7 @@
 /** Coupled congestion control: how the window grows by LIA, OLIA, BALIA or wVegas. */
 import { congestionState, max, min, reno, u32, u64, type Connection, type StackSocket } from "../../policy/index.ts";
 import { coupling } from "../strategies.ts";
-import { baliaGrowth, baliaThreshold } from "./balia.ts";
+import { baliaGrowth, baliaKept } from "./balia.ts";
 import { liaGrowth } from "./lia.ts";
 import type { Memory, State } from "./memory.ts";
 import { beginBest, compare, oliaBalance, oliaGain, oliaLoss } from "./olia.ts";
@@ -22,13 +22,17 @@ function findBest(mine: Memory, connection: Connection, id: u32, { losses }: Sta
   }
 }
 
-/** What OLIA adds to the window or takes from it, as a number of packets that one is worth. */
-function oliaGrowth(mine: Memory, window: u32): void {
+/** What OLIA adds to the window or takes from it for each packet, times the window. */
+function oliaChange(mine: Memory, window: u32): void {
   const gain = oliaBalance(mine) + oliaGain(mine, mine);
   const loss = oliaLoss(mine, mine, window);
-  const change = gain >= loss ? gain - loss : loss - gain;
   mine.shrinks = gain >= loss ? 0 : 1;
-  mine.growth = change === 0 ? 0x7fff_ffff : u32((u64(window) * one) / change);
+  mine.growth = gain >= loss ? gain - loss : loss - gain;
+}
+
+/** For how many packets that is one. */
+function oliaPackets(mine: Memory, window: u32): u32 {
+  return mine.growth === 0 ? 0x7fff_ffff : max(u32((u64(min(window, mostWindow)) * one) / mine.growth), 1);
 }
 
 /** Looks at the siblings, and sets the pace of growth until the next look. */
@@ -36,8 +40,8 @@ export function couple(socket: StackSocket, connection: Connection | undefined, 
   const id = socket.id;
   const window = min(socket.cwnd, mostWindow);
   mine.shrinks = 0;
-  mine.growth = window;
-  mine.threshold = max(window / 2, 2);
+  mine.growth = mine.amount === coupling.olia ? one : window;
+  mine.kept = one / 2;
   if (connection === undefined) {
     begin(mine);
     meet(mine, window, rateOf(window, socket.mss, socket.srttUs), true);
@@ -49,10 +53,10 @@ export function couple(socket: StackSocket, connection: Connection | undefined, 
   if (mine.amount === coupling.lia) mine.growth = liaGrowth(mine, connection, id, window);
   else if (mine.amount === coupling.balia) {
     mine.growth = baliaGrowth(mine, window);
-    mine.threshold = baliaThreshold(mine, window);
+    mine.kept = baliaKept(mine);
   } else if (mine.amount === coupling.olia) {
     findBest(mine, connection, id, state);
-    oliaGrowth(mine, windowOf(socket));
+    oliaChange(mine, windowOf(socket));
   }
 }
 
@@ -70,12 +74,12 @@ export function growCoupled(socket: StackSocket, mine: Memory, ack: u32, acked: 
     if (left === 0) return;
   }
   if (mine.shrinks === 0) {
-    const growth = mine.amount === coupling.olia ? mine.growth : max(mine.growth, socket.cwnd);
-    reno.congAvoidAi(socket, max(growth, 1), left);
+    const growth = mine.amount === coupling.olia ? oliaPackets(mine, socket.cwnd) : max(mine.growth, socket.cwnd);
+    reno.congAvoidAi(socket, growth, left);
     return;
   }
   mine.shrink = mine.shrink + left;
-  if (mine.shrink < mine.growth) return;
+  if (mine.shrink < oliaPackets(mine, socket.cwnd)) return;
   mine.shrink = 0;
   socket.cwnd = max(socket.cwnd - 1, 2);
   // Or it would start slowly, up to where it was.
@@ -84,7 +88,7 @@ export function growCoupled(socket: StackSocket, mine: Memory, ack: u32, acked: 
 
 /** The threshold after a loss. */
 export function coupledThreshold(socket: StackSocket, mine: Memory): u32 {
-  return mine.amount === coupling.balia ? max(min(mine.threshold, socket.cwnd), 2) : reno.ssthresh(socket);
+  return mine.amount === coupling.balia ? max(u32((u64(socket.cwnd) * mine.kept) / one), 2) : reno.ssthresh(socket);
 }
 
 /** Notes for OLIA how much was carried between two losses. */

@@ -18,10 +18,13 @@ const memoryFields = {
   /** The cap of pacing that was set for the strategy, and the one that was there without it. */
   paced: u64,
   unpaced: u64,
-  /** Coupled: the window grows, or shrinks, by one for as many packets as this; what of itself a loss leaves. */
+  /**
+   * Coupled: the window grows by one for as many packets as this; of OLIA, what it grows or shrinks by per packet, times the
+   * window, of 65 536. What a loss leaves of the window, of 65 536.
+   */
   growth: u32,
   shrinks: u8,
-  threshold: u32,
+  kept: u32,
   /** By weight: what one unit of weight carries (see `weight.ts`), and the id of the subflow that decides it. */
   unitRate: u64,
   tightest: u32,

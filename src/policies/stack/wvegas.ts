@@ -25,7 +25,7 @@ function inPipe(window: u32, baseUs: u32, rttUs: u32): u32 {
 
 /** What a subflow may keep in the queue: its part of the rate. */
 export function wvegasAlpha({ sumRate, rate }: Survey): u32 {
-  return max(u32((rate * inQueues) / sumRate), inQueue);
+  return max(u32((rate * inQueues + sumRate / 2) / sumRate), inQueue);
 }
 
 /** Once per round. */
