@@ -196,13 +196,12 @@ function tryReplace(running: RunningInStack, plan: (old: StackDescription) => St
   }
 }
 
-/** Maps of the old actor that the new one goes on with: of state that both keep alike. Sockets bring theirs along no more. */
+/** Maps of the old actor that the new one goes on with: of state that both keep alike. */
 function openCarried(from: string, old: StackDescription, plan: StackPlan, held: Held): Record<string, KernelMap> {
   if (old.policy !== plan.policy) return {};
   const alike = plan.layout.state.filter(
     (slot) =>
       slot.host === undefined &&
-      slot.kind !== "perSocket" &&
       old.layout.state.some((before) => before.map === slot.map && describeShape(before) === describeShape(slot)),
   );
   return Object.fromEntries(alike.map(({ map }) => [map, held.hold(openMap(`${from}/map_${map}`))]));

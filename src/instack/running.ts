@@ -1,7 +1,7 @@
 /** An actor that is registered in the stack: what it did, who uses it, how it goes. Any process may open it by name. */
 import { existsSync, statSync, unlinkSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import { countersMap, isListed } from "../compiler/layout.ts";
+import { countersMap, isListed, stateMap, type StateSlot } from "../compiler/layout.ts";
 import { changingPin } from "../chain/pins.ts";
 import { removeUnusedHostState } from "../chain/host-state.ts";
 import { sumCounters } from "../chain/counters.ts";
@@ -22,7 +22,7 @@ import {
 import type { Base, CongestionControl } from "../policy/stack.ts";
 import type { StackDescription } from "./description.ts";
 import { InStackError, NoSuchInStackError } from "./errors.ts";
-import { moveDefaults, moveSockets, nothingMoved, type Moved } from "./move.ts";
+import { moveDefaults, moveSockets, nothingMoved, type Moved, type PacingMemory } from "./move.ts";
 import { linkPin, operationsPin, readStackDescription, stackStore } from "./store.ts";
 
 /** A socket whose congestion control an actor does. */
@@ -240,8 +240,27 @@ export class RunningInStack {
 export function release(directory: string, move: boolean): Moved {
   // What was killed before it was registered has no link.
   if (!existsSync(`${directory}/${linkPin}`)) return nothingMoved;
-  const { name, base } = readStackDescription(directory);
-  using link = openLink(`${directory}/${linkPin}`);
-  if (link.info().mapId !== 0) link.detach();
-  return move ? moveSockets(name, base) : { ...nothingMoved, namespaces: moveDefaults(name, base) };
+  const { name, base, layout } = readStackDescription(directory);
+  {
+    using link = openLink(`${directory}/${linkPin}`);
+    if (link.info().mapId !== 0) link.detach();
+  }
+  if (!move) return { ...nothingMoved, namespaces: moveDefaults(name, base) };
+  const memory = openPacingMemory(directory, layout.state);
+  try {
+    return moveSockets(name, base, memory);
+  } finally {
+    memory?.map.close();
+  }
+}
+
+/** What an actor remembers of caps on pacing, where it sets any: its base would not know how to take them back. */
+function openPacingMemory(directory: string, state: readonly StateSlot[]): PacingMemory | undefined {
+  for (const slot of state) {
+    const [paced, unpaced] = ["paced", "unpaced"].map((name) => slot.fields.find((field) => field.name === name));
+    if (slot.kind !== "perSocket" || paced?.type !== "u64" || unpaced?.type !== "u64") continue;
+    const map = openMap(`${directory}/map_${slot.map}`);
+    return { map, spec: stateMap(slot)!, pacedAt: paced.offset, unpacedAt: unpaced.offset };
+  }
+  return undefined;
 }

@@ -28,8 +28,13 @@ export class Connections {
     return connections;
   }
 
+  /** That connections are made to. */
+  get port(): number {
+    return (this.#listener.address() as AddressInfo).port;
+  }
+
   async add(count: number): Promise<void> {
-    const { port } = this.#listener.address() as AddressInfo;
+    const { port } = this;
     for (let i = 0; i < count; i++) {
       const accepted = once(this.#listener, "connection") as Promise<[Socket]>;
       const client = await connectMptcp({ address: "127.0.0.1", port, netns: this.#netns });
