@@ -145,3 +145,30 @@ test("the kernel takes a policy that reads every fact of subflow and connection,
     });`;
   register(compileStack(text, "cubic", name));
 });
+
+test("the kernel takes a policy that compares all pairs of subflows, and branches on what it finds", () => {
+  const text = `
+    import { base, congestionControl, flows, u32, u64 } from "emptcp/policy";
+    congestionControl({
+      name: "pairs",
+      state: { weights: flows({ weight: u32 }, 64) },
+      congAvoid(socket, ack, acked, { weights }) {
+        base.congAvoid(socket, ack, acked);
+        const { connection } = socket;
+        if (connection === undefined) return;
+        let better: u32 = 0;
+        let worse: u32 = 0;
+        for (const one of connection.subflows) {
+          const mine = weights.get(one.flow);
+          const weight = mine === undefined ? 1 : mine.weight;
+          for (const other of connection.subflows) {
+            if (one.id === other.id || other.srttUs === 0) continue;
+            if (u64(one.cwnd) * other.srttUs > u64(other.cwnd) * one.srttUs * weight) better += 1;
+            else if (other.isCwndLimited) worse += other.caState > 1 ? 2 : 1;
+          }
+        }
+        if (better > worse && socket.cwnd > 2) socket.cwnd -= 1;
+      },
+    });`;
+  expect(register(compileStack(text, "cubic", name))).toBeLessThan(100_000);
+});

@@ -10,13 +10,13 @@ import type { Lowering } from "./lowering.ts";
  * @param readable a packet pointer of which two bytes are checked
  */
 export function blur(lowering: Lowering, value: Value, readable: Value): Value {
-  const { builder } = lowering;
+  return blurBy(lowering, value, () => lowering.builder.loadFresh(2, readable, 0));
+}
+
+/** The same, by what `load` gives each time: 32 bits, always the same ones, of which the verifier does not know that. */
+export function blurBy({ builder }: Lowering, value: Value, load: () => Value): Value {
   const is64 = value.type.kind === "int" && value.type.width === 64;
-  // It does not know that two loads give the same.
-  const noise = (): Value => {
-    const bytes = builder.loadFresh(2, readable, 0);
-    return is64 ? builder.zeroExtend(bytes) : bytes;
-  };
+  const noise = (): Value => (is64 ? builder.zeroExtend(load()) : load());
   return builder.binary("sub", builder.binary("add", value, noise()), noise());
 }
 

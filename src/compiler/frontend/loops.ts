@@ -66,16 +66,46 @@ function bounds(lowering: Lowering, node: ts.ForStatement): { name: ts.Identifie
   return { name, from: from.value, to: end };
 }
 
+/** The assignment to the variable that a node is, if it is one. */
+function assignmentTo(name: string, node: ts.Node): ts.BinaryExpression | ts.UnaryExpression | undefined {
+  const isAssignment =
+    ts.isBinaryExpression(node) &&
+    node.operatorToken.kind >= ts.SyntaxKind.FirstAssignment &&
+    node.operatorToken.kind <= ts.SyntaxKind.LastAssignment;
+  if (isAssignment) return node.left.getText() === name ? node : undefined;
+  const isStep =
+    (ts.isPrefixUnaryExpression(node) || ts.isPostfixUnaryExpression(node)) &&
+    (node.operator === ts.SyntaxKind.PlusPlusToken || node.operator === ts.SyntaxKind.MinusMinusToken);
+  return isStep && node.operand.getText() === name ? node : undefined;
+}
+
+/** Whether `test` holds for a node or anything in it. */
+function some(node: ts.Node, test: (node: ts.Node) => boolean): boolean {
+  return test(node) || (ts.forEachChild(node, (child) => some(child, test) || undefined) ?? false);
+}
+
 function isAssigned(node: ts.Node, name: string): boolean {
-  const isTarget =
-    (ts.isBinaryExpression(node) &&
-      node.operatorToken.kind >= ts.SyntaxKind.FirstAssignment &&
-      node.operatorToken.kind <= ts.SyntaxKind.LastAssignment &&
-      node.left.getText() === name) ||
-    ((ts.isPrefixUnaryExpression(node) || ts.isPostfixUnaryExpression(node)) &&
-      (node.operator === ts.SyntaxKind.PlusPlusToken || node.operator === ts.SyntaxKind.MinusMinusToken) &&
-      node.operand.getText() === name);
-  return isTarget || (ts.forEachChild(node, (child) => isAssigned(child, name) || undefined) ?? false);
+  return some(node, (one) => assignmentTo(name, one) !== undefined);
+}
+
+/** Whether it is assigned something that may be a constant: only what is read from somewhere, and nothing else, is none. */
+function isAssignedConstant(node: ts.Node, name: string): boolean {
+  return some(node, (one) => {
+    const assignment = assignmentTo(name, one);
+    if (!assignment) return false;
+    if (!ts.isBinaryExpression(assignment)) return true;
+    return some(assignment.right, isConstant) || !some(assignment.right, isRead);
+  });
+}
+
+function isRead(node: ts.Node): boolean {
+  return ts.isPropertyAccessExpression(node) || ts.isCallExpression(node);
+}
+
+function isConstant({ kind }: ts.Node): boolean {
+  return (
+    kind === ts.SyntaxKind.NumericLiteral || kind === ts.SyntaxKind.TrueKeyword || kind === ts.SyntaxKind.FalseKeyword
+  );
 }
 
 export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
@@ -91,7 +121,11 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
   if (isInner && !iterated.view.nests) return lowering.fail("nestedOptions", node);
   lowering.iterating = true;
   const exit = builder.block();
-  iterated.view.iterate(
+  const { view } = iterated;
+  const outer = [...lowering.bindings].flatMap(([{ name }, binding]) =>
+    binding.kind === "variable" && view.blurStep && isAssignedConstant(node.statement, name) ? [binding.variable] : [],
+  );
+  view.iterate!(
     lowering,
     (item, next) => {
       bindPattern(lowering, initializer.declarations[0].name, item);
@@ -100,10 +134,12 @@ export function lowerForOf(lowering: Lowering, node: ts.ForOfStatement): void {
       lowering.loops.pop();
     },
     exit,
+    () => {
+      for (const variable of outer) builder.write(variable, view.blurStep!(lowering, builder.read(variable)));
+    },
   );
   lowering.iterating = isInner;
   lowering.enter(exit);
-  const { view } = iterated;
   // What the loop assigned is a different constant on each way through it, and the verifier follows every way on its own.
   for (const [symbol, binding] of lowering.bindings) {
     if (binding.kind !== "variable" || !view.blur || !isAssigned(node.statement, symbol.name)) continue;

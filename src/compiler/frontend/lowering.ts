@@ -71,6 +71,8 @@ export class Lowering {
   packetMemory!: PacketMemory;
   /** Where a scheduler is asked for a subflow: of which connection, and whether it has chosen one. */
   choice: { readonly connection: Value; readonly made: Variable } | undefined;
+  /** The socket or the connection that an in-stack policy is called for. */
+  subject: Value | undefined;
   /** What an in-stack policy builds on. */
   base: Base | undefined;
   /** How the policy being lowered emits events. */

@@ -48,6 +48,7 @@ export function lowerOperation(
   const number = policyNumber("actor", 0);
   lowering.emitter = { events: layout.events, policy: number, lost: () => count({ kind: "lostEvents" }) };
   const given = types.map((type, i) => argument(builder, context, type, i));
+  lowering.subject = given[0];
   const views = given.map((value, i) => asLanguage(types[i], value, name));
   const state: LanguageValue = { kind: "view", view: new StateView(layout, "actor", 0) };
 

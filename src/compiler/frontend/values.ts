@@ -76,8 +76,12 @@ export interface View {
   find?(lowering: Lowering, test: (item: LanguageValue, yes: Block, no: Block) => void): LanguageValue;
   /** Whether such a loop may be inside another one. */
   readonly nests?: true;
-  /** Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. */
-  iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void;
+  /**
+   * Lowers `for (const item of view)`; `body` lowers the loop's body for one item, which goes on in `next`. There `forget`
+   * hides from the verifier which constants the step has assigned, where `blurStep` says how.
+   */
+  iterate?(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block, forget: () => void): void;
+  blurStep?(lowering: Lowering, value: Value): Value;
 }
 
 /** An address, loaded only as far as needed. Words are as in memory: loaded, not swapped. */

@@ -216,8 +216,9 @@ export class Builder {
   }
 
   /** A load that is never merged with another one; see `fresh` in the IR. */
-  loadFresh(size: MemorySize, base: Value, offset: number, as?: Type): Value {
-    return this.#emit(as ?? (size === 8 ? int64 : int32), { op: "load", size, base, offset, fresh: true });
+  loadFresh(size: MemorySize, base: Value, offset: number, as?: Type, field?: KernelField): Value {
+    const type = as ?? (size === 8 ? int64 : int32);
+    return this.#emit(type, { op: "load", size, base, offset, ...(field && { field }), fresh: true });
   }
 
   store(size: MemorySize, base: Value, offset: number, value: Value, field?: KernelField): void {

@@ -4,6 +4,7 @@ import { integerSizes, type IntegerName } from "../../../policy/types.ts";
 import { maximumSubflows } from "../../../policy/stack.ts";
 import type { Variable } from "../../ir/builder.ts";
 import { int32, int64, pointer, type Block, type KernelField, type Value } from "../../ir/ir.ts";
+import { blurBy } from "../conceal.ts";
 import { orOne, type Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView, type FlowParts } from "./flow.ts";
@@ -166,7 +167,13 @@ class SubflowsView implements View {
     return undefined;
   }
 
-  iterate(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block): void {
+  /** The port of a socket that this CPU holds stays as it is. */
+  blurStep(lowering: Lowering, value: Value): Value {
+    const port = { struct: "sock_common", field: "skc_num" };
+    return blurBy(lowering, value, () => lowering.builder.loadFresh(2, lowering.subject!, 0, int32, port));
+  }
+
+  iterate(lowering: Lowering, body: (item: LanguageValue, next: Block) => void, exit: Block, forget: () => void): void {
     const { builder } = lowering;
     const [node, count]: [Variable, Variable] = [
       { name: "node", type: pointer("kernel") },
@@ -197,7 +204,10 @@ class SubflowsView implements View {
     lowering.enter(live);
     body({ kind: "view", view: new SubflowView("a subflow", { tcp, context: () => context }) }, next);
     builder.jump(next);
-    if (lowering.enter(next)) builder.jump(head);
+    if (lowering.enter(next)) {
+      forget();
+      builder.jump(head);
+    }
     builder.seal(head);
   }
 }
