@@ -23,7 +23,7 @@ const usualBurstNs = 10_000_000;
 /** Subflows that sent an ACK in the last one share the rate. */
 const epochNs = 250_000_000;
 /** What a subflow may hold when it uses nothing. */
-const initial = 5792;
+const initial = 14_480;
 /** The round trip of a connection without timestamps. */
 const unknownRttUs = 100_000;
 /** Of the space of sequence numbers: what is further ahead is behind. */
@@ -78,7 +78,7 @@ function allowance(flow: Use, arrived: u32, nowNs: u64): u32 {
  * Hands out credit for a bottleneck with every ACK that leaves: `rate` (of frames, a 17th of which is taken for headers) in
  * all, evenly over time, in the order in which ACKs leave, at most `burst` bytes (what the rate gives in 10 ms unless told)
  * at once. Each subflow gets an equal share of the time since its last ACK; what others leave goes to those whose data
- * arrives, as much again as arrived. Nobody holds more than four segments and one and a half times what arrives of it in a
+ * arrives, as much again as arrived. Nobody holds more than ten segments and one and a half times what arrives of it in a
  * round trip.
  */
 export const grantCredits = actor({
@@ -131,14 +131,18 @@ export const grantCredits = actor({
     // What nobody wanted is gone.
     const fromNs = max(handedNs, nowNs - burstNs);
     const levelNs = max(nowNs, fromNs) - fromNs;
+    const levelBytes = (levelNs * payloadRate) / secondNs;
+    // Its part of the time that it has not been given yet; all that it can take when others leave something.
     const sharing = max(max(budget.sharing, budget.present), 1);
-    const share = (min(nowNs - flow.servedNs, epochNs) * payloadRate) / secondNs / sharing;
-    const spare = levelNs * 2 > burstNs ? arrived : 0;
-    let granted = min(min(share + spare, room), (levelNs * payloadRate) / secondNs);
+    const owedFromNs = max(flow.servedNs, nowNs - epochNs);
+    const owed = ((nowNs - owedFromNs) * payloadRate) / secondNs / sharing;
+    const step = max(arrived * 2, initial - min(held, initial));
+    const wanted = min(room, step);
+    let granted = min(levelNs * 2 > burstNs ? wanted : min(owed, wanted), levelBytes);
     const costNs = (granted * secondNs) / payloadRate + 1;
     // Zero where another processor was faster.
     if (compareExchange(budget.handedNs, handedNs, fromNs + costNs) !== handedNs) granted = 0;
-    flow.servedNs = nowNs;
+    flow.servedNs = granted < owed ? owedFromNs + (granted * sharing * secondNs) / payloadRate : nowNs;
     flow.upTo = upTo;
     // Where there is no room, something was lost: what would have been granted pays for sending that again.
     if (!packet.insert([grantKind, grantLength, u16(grantExperiment), u32(upTo + granted)]))

@@ -19,6 +19,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "MPTCP of 1 to 3 subflows beside TCP at one bottleneck, uncoupled and coupled (about 3 minutes)",
     load: async () => (await import("./fairness.ts")).fairness,
   },
+  credits: {
+    summary: "parallel downloads by credit instead of by loss (about 5 minutes)",
+    load: async () => (await import("./credits.ts")).credits,
+  },
   overhead: {
     summary: "what chains cost packets, flows and processors (about 4 minutes)",
     load: async () => (await import("./overhead.ts")).overhead,
