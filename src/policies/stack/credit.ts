@@ -1,5 +1,5 @@
 /** Proactive congestion control: a subflow sends what it was granted. */
-import { max, min, u32, type StackSocket } from "../../policy/index.ts";
+import { congestionState, max, min, u32, type StackSocket } from "../../policy/index.ts";
 import type { State } from "./memory.ts";
 
 /** The packets that may be under way without a credit, so that ACKs, on which credits travel, never cease. */
@@ -7,12 +7,22 @@ export const probeWindow = 2;
 /** No more packets than this are let go at once, whatever was granted. */
 const mostLeft = 65_536;
 
-/** Opens the window by as many whole packets as the credits allow from here on. */
+/**
+ * Opens the window by as many whole packets as the credits allow from here on. The kernel paces to 1.2 windows in a round trip
+ * where the window is no less than the threshold.
+ */
 export function spend(socket: StackSocket, { strategies }: State): void {
   const account = strategies.get(socket.flow);
   if (account === undefined) return;
   const left = u32(u32(account.creditBytes) - socket.sndNxt);
   const isGranted = account.creditBytes !== 0 && left < 0x8000_0000;
   const packets = isGranted ? min(left / socket.mss, mostLeft) : 0;
-  socket.cwnd = max(min(socket.inFlight, mostLeft) + packets, probeWindow);
+  const window = max(min(socket.inFlight, mostLeft) + packets, probeWindow);
+  socket.cwnd = window;
+  socket.ssthresh = window;
+}
+
+/** Whether losses are being made up for, with the window that the kernel finds right. */
+export function isRecovering(socket: StackSocket): boolean {
+  return socket.caState >= congestionState.cwr;
 }

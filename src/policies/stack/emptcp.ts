@@ -14,7 +14,7 @@ import {
 import { coupling, strategy } from "../strategies.ts";
 import { attach, detach } from "./attach.ts";
 import { couple, coupledThreshold, growCoupled, noteLoss } from "./coupled.ts";
-import { spend } from "./credit.ts";
+import { isRecovering, spend } from "./credit.ts";
 import { measure } from "./measure.ts";
 import { state, type Memory, type State } from "./memory.ts";
 import { beginPacing, endPacing, forgetPacing, pace } from "./pacing.ts";
@@ -23,6 +23,8 @@ import { keepShare } from "./weight.ts";
 /** How often a subflow looks its strategy up, and tells others how it is. */
 const refreshUs = 1000;
 const leastWindow = 2;
+/** Bytes per second. */
+const freely = 0xffff_fffe;
 
 /** How much a strategy asks for, 0 of one that makes no sense. Credits have an account, which may be empty. */
 function amountOf(kind: u32, algorithm: u32, weight: u32, windowBytes: u64, rate: u64): u64 {
@@ -39,13 +41,15 @@ function grows(kind: u32): boolean {
   return kind === strategy.credit || kind === strategy.coupled;
 }
 
+function paces(kind: u32): boolean {
+  return kind === strategy.rate || kind === strategy.weight || kind === strategy.credit;
+}
+
 /** Changes to another kind of strategy: what the one before has left behind goes. */
 function change(socket: StackSocket, mine: Memory, state: State, kind: u32, hasGrowth: boolean): void {
   const was = mine.kind;
-  const paced = was === strategy.rate || was === strategy.weight;
-  const paces = kind === strategy.rate || kind === strategy.weight;
-  if (paced && !paces) endPacing(socket, mine, state);
-  if (paces && !paced) beginPacing(socket, mine, state);
+  if (paces(was) && !paces(kind)) endPacing(socket, mine, state);
+  if (paces(kind) && !paces(was)) beginPacing(socket, mine, state);
   // A base that has not been asked for long would take that for a time in which the window did not grow.
   if (hasGrowth && grows(was) && !grows(kind)) base.init(socket);
   mine.kind = kind;
@@ -89,6 +93,8 @@ function refresh(socket: StackSocket, mine: Memory, state: State, hasGrowth: boo
   choose(socket, mine, state, hasGrowth);
   const connection = socket.connection;
   if (mine.kind === strategy.rate) pace(socket, mine, mine.amount, 0);
+  // Credits come unevenly: a limit that is none makes the kernel space what they allow over the round trip.
+  if (mine.kind === strategy.credit) pace(socket, mine, freely, 0);
   if (hasGrowth && mine.kind === strategy.coupled) couple(socket, connection, mine, state);
   if (connection === undefined) return;
   if (mine.kind === strategy.weight) keepShare(socket, connection, mine, state);
@@ -122,7 +128,7 @@ export const emptcp = congestionControl({
     }
     if (socket.lastEventUs - mine.refreshedUs >= refreshUs) refresh(socket, mine, state, true);
     if (mine.kind === strategy.coupled) growCoupled(socket, mine, ack, acked);
-    else if (mine.kind === strategy.credit) spend(socket, state);
+    else if (mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
     else {
       base.congAvoid(socket, ack, acked);
       if (mine.kind === strategy.window) cap(socket, mine);
@@ -138,7 +144,7 @@ export const emptcp = congestionControl({
   },
   inAckEvent(socket, _flags, state) {
     const mine = state.own.get(socket);
-    if (mine !== undefined && mine.kind === strategy.credit) spend(socket, state);
+    if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
   },
   ssthresh(socket, { own }) {
     const mine = own.get(socket);
