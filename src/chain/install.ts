@@ -45,6 +45,7 @@ import {
 } from "./carry.ts";
 import { carryMembers } from "./carry-members.ts";
 import type { ActorEntry } from "./compose.ts";
+import { checkControl } from "./controls.ts";
 import { sumCounters } from "./counters.ts";
 import {
   currentVersion,
@@ -107,6 +108,7 @@ export function submitChain(blueprint: Blueprint): RunningChain {
   return withNetns(options.netns, () => {
     // Before anything is made: names that are wrong should not cost a compilation.
     const interfaces = (options.interfaces ?? []).map((one) => ({ name: one, index: interfaceIndex(one) }));
+    checkControls(blueprint);
     const compiled = compileBlueprint(blueprint);
     cleanUp();
     const pins = beginPins(name);
@@ -183,6 +185,7 @@ function replaceHere(blueprint: Blueprint, running: RunningChain, old: ChainDesc
   const { name, options, selector } = blueprint;
   const from = chainDirectory(name)!;
   const interfaces = findInterfaces(options.interfaces ?? [], old);
+  checkControls(blueprint);
   const actors = blueprint.actors.map(({ description }) => description);
   const wanted = blueprint.actors.map(({ description, entry }) => ({ ...description, origin: entry.origin }));
   const partners: Continuity = {
@@ -357,6 +360,15 @@ function attachAll(
 
 function isAt(attachment: Attachment, { hook, interface: one, cgroup }: Target): boolean {
   return attachment.hook === hook && attachment.interfaceIndex === one?.index && attachment.cgroup === cgroup;
+}
+
+/** @throws ParameterError, ChainError */
+function checkControls({ actors }: Blueprint): void {
+  for (const { policy, entry } of actors) {
+    if (entry.disabled) continue;
+    for (const [name, type, input] of completeInputs(policy, entry.inputs, new Set(Object.keys(entry.fromMember))))
+      checkControl(type, input, `${policy.name}.${name}`);
+  }
 }
 
 /** What the parameters map is to hold; undefined where no actor has any. `kept` are words that were set before. */

@@ -16,6 +16,7 @@ import {
   type RingBufferReader,
 } from "../linux/index.ts";
 import type { ActorChain, SelectorChain } from "./compose.ts";
+import { checkControl } from "./controls.ts";
 import { arrangeCounters, type ChainCounters } from "./counters.ts";
 import type { Attachment, ChainDescription } from "./description.ts";
 import { ChainError } from "./errors.ts";
@@ -188,6 +189,7 @@ export class RunningChain {
           throw new ParameterError(
             `Cannot set ${name}.${parameter}: ${name} has ${slots.map((one) => one.name).join(", ") || "no parameters"}`,
           );
+        checkControl(slot.type, input, `${name}.${parameter}`);
         return { slot, word: readWord(slot.type, input, `${name}.${parameter}`) };
       });
     });

@@ -5,10 +5,10 @@
 import {
   cannot,
   choice,
+  congestionControlName,
   fallback,
   rate,
   socketActor,
-  text,
   u32,
   u64,
   u8,
@@ -18,7 +18,7 @@ import {
 } from "../policy/index.ts";
 import { coupling, strategy, subflowStrategies } from "./strategies.ts";
 
-const control = fallback(text(15), "emptcp");
+const control = fallback(congestionControlName, "emptcp");
 const state = { strategies: subflowStrategies };
 type State = StateViews<typeof state>;
 

@@ -28,7 +28,7 @@ export interface Socket {
   readonly rtoCount: u32;
   /** Caps what the socket sends, in bytes per second. The kernel's pacing does the rest. */
   maxPacingRate: u32;
-  /** By the kernel's name for it: a `text(15)` parameter, or a literal. Write-only. */
+  /** By the kernel's name for it: a `congestionControlName` parameter, or a literal. Write-only. */
   congestionControl: string;
   /** The congestion window is no larger, in packets, from 1; a larger one comes down when it would grow. Write-only. */
   cwndMax: u32;

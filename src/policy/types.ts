@@ -47,7 +47,7 @@ export interface ParameterType<T = unknown, Input = unknown> {
   readonly minimum?: bigint;
   readonly maximum?: bigint;
   /** What an integer measures, where a person may write more than digits; see `readRate`. */
-  readonly unit?: "bytesPerSecond" | "mac" | "interface";
+  readonly unit?: "bytesPerSecond" | "mac" | "interface" | "congestionControl";
   /** The value when a person gives none; without it the parameter must be given. */
   readonly fallback?: Input;
   /** Only for the type checker: what the policy sees, what a person gives. */
@@ -189,6 +189,9 @@ export const networkInterface: ParameterType<number, string | number> = {
   maximum: 0x7fff_ffffn,
   unit: "interface",
 };
+
+/** The name of congestion control that sockets are given. A chain that names one which is not registered is refused. */
+export const congestionControlName: ParameterType<string, string> = { ...text(15), unit: "congestionControl" };
 
 /** What the policy sees of parameters described by `P`. */
 export type Values<P> = { readonly [K in keyof P]: P[K] extends ParameterType<infer T, infer _> ? T : never };
