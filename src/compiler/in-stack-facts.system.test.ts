@@ -11,6 +11,7 @@ import {
   registerStructOps,
   setDefaultCongestionControl,
 } from "../linux/index.ts";
+import { bases } from "../policy/index.ts";
 import { compileStack } from "./testing/in-stack.ts";
 import { readState } from "./testing/policy-harness.ts";
 
@@ -21,52 +22,58 @@ const BYTES = 1_500_000;
 
 /** Writes down, after every ACK that may let the window grow, what it sees. */
 const text = `
-  import { base, congestionControl, flows, min, u8, u16, u32, u64 } from "emptcp/policy";
+  import { base, congestionControl, flows, min, u8, u16, u32, u64, type StackSocket, type StateRecord } from "emptcp/policy";
+  const fields = {
+    port: u16, id: u32, backup: u8, cwnd: u32, ssthresh: u32, mss: u32, srttUs: u32, rttVarUs: u32, minRttUs: u32, inFlight: u32,
+    retransmissions: u32, bytesSent: u64, bytesAcked: u64, deliveryRate: u64, maxPacingRate: u64, caState: u8, token: u32,
+    windows: u32, subflows: u32, clock: u64, sndUna: u64,
+  };
+  /** Less than overflows a queue: the last ACK must not come in recovery, where the window is not an operation's. */
+  const most = 30;
   congestionControl({
     name: "facts",
-    state: {
-      facts: flows({
-        port: u16, id: u32, backup: u8, cwnd: u32, ssthresh: u32, mss: u32, srttUs: u32, rttVarUs: u32, minRttUs: u32, inFlight: u32,
-        retransmissions: u32, bytesSent: u64, bytesAcked: u64, deliveryRate: u64, maxPacingRate: u64, caState: u8,
-        token: u32, windows: u32, subflows: u32, clock: u64, sndUna: u64,
-      }, 64),
-    },
+    state: { facts: flows(fields, 64) },
     congAvoid(socket, ack, acked, { facts }) {
       base.congAvoid(socket, ack, acked);
-      // Less than overflows a queue: the last ACK must not come in recovery, where the window is not this operation's.
-      socket.cwnd = min(socket.cwnd, 30);
-      const record = facts.getOrCreate(socket.flow);
-      const { connection } = socket;
-      if (record === undefined || connection === undefined) return;
-      record.port = socket.flow.localPort;
-      record.id = socket.id;
-      record.backup = socket.backup ? 1 : 0;
-      record.cwnd = socket.cwnd;
-      record.ssthresh = socket.ssthresh;
-      record.mss = socket.mss;
-      record.srttUs = socket.srttUs;
-      record.rttVarUs = socket.rttVarUs;
-      record.minRttUs = socket.minRttUs;
-      record.inFlight = socket.inFlight;
-      record.retransmissions = socket.retransmissions;
-      record.bytesSent = socket.bytesSent;
-      record.bytesAcked = socket.bytesAcked;
-      record.deliveryRate = socket.deliveryRate;
-      record.maxPacingRate = socket.maxPacingRate;
-      record.caState = socket.caState;
-      record.clock = socket.lastEventUs;
-      record.token = connection.token;
-      record.sndUna = connection.sndUna;
-      let windows: u32 = 0;
-      let subflows: u32 = 0;
-      for (const one of connection.subflows) {
-        windows += one.cwnd;
-        subflows += 1;
-      }
-      record.windows = windows;
-      record.subflows = subflows;
+      note(socket, facts.getOrCreate(socket.flow));
     },
-  });`;
+    congControl(socket, ack, flag, sample, { facts }) {
+      base.congControl(socket, ack, flag, sample);
+      note(socket, facts.getOrCreate(socket.flow));
+    },
+  });
+  function note(socket: StackSocket, record: StateRecord<typeof fields> | undefined): void {
+    const { connection } = socket;
+    if (record === undefined || connection === undefined) return;
+    socket.cwnd = min(socket.cwnd, most);
+    record.port = socket.flow.localPort;
+    record.id = socket.id;
+    record.backup = socket.backup ? 1 : 0;
+    record.cwnd = socket.cwnd;
+    record.ssthresh = socket.ssthresh;
+    record.mss = socket.mss;
+    record.srttUs = socket.srttUs;
+    record.rttVarUs = socket.rttVarUs;
+    record.minRttUs = socket.minRttUs;
+    record.inFlight = socket.inFlight;
+    record.retransmissions = socket.retransmissions;
+    record.bytesSent = socket.bytesSent;
+    record.bytesAcked = socket.bytesAcked;
+    record.deliveryRate = socket.deliveryRate;
+    record.maxPacingRate = socket.maxPacingRate;
+    record.caState = socket.caState;
+    record.clock = socket.lastEventUs;
+    record.token = connection.token;
+    record.sndUna = connection.sndUna;
+    let windows: u32 = 0;
+    let subflows: u32 = 0;
+    for (const one of connection.subflows) {
+      windows += one.cwnd;
+      subflows += 1;
+    }
+    record.windows = windows;
+    record.subflows = subflows;
+  }`;
 
 let lab: Lab | undefined;
 afterEach(async () => {
@@ -74,8 +81,8 @@ afterEach(async () => {
   lab = undefined;
 });
 
-test("a policy sees of both subflows of a connection what the kernel says of them", async () => {
-  const compiled = compileStack(text, "cubic", name);
+test.each(bases)("a policy on %s sees of both subflows of a connection what the kernel says of them", async (base) => {
+  const compiled = compileStack(text, base, name);
   const collection = loadCollection(compiled);
   using map = createStructOps(compiled.structOps, collection.programs);
   using _link = registerStructOps(map);

@@ -172,3 +172,15 @@ test("the kernel takes a policy that compares all pairs of subflows, and branche
     });`;
   expect(register(compileStack(text, "cubic", name))).toBeLessThan(100_000);
 });
+
+test.each([
+  ["tcp_sock.reordering", "u64", "it has 4 bytes, not 8"],
+  ["tcp_sock.no_such_field", "u32", "tcp_sock.no_such_field"],
+  ["tcp_sock.is_cwnd_limited", "u8", "it is a bit field"],
+])("a field %s that the kernel does not have as %s is refused when the policy is loaded", (path, type, words) => {
+  const text = `
+    import { congestionControl, u8, u32, u64 } from "emptcp/policy";
+    congestionControl({ name: "fields", ssthresh(socket) { return u32(socket.field("${path}", ${type})); } });`;
+  const { programs, maps } = compileStack(text, "reno", name);
+  expect(() => loadCollection({ programs, maps }).close()).toThrow(words);
+});
