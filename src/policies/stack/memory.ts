@@ -15,7 +15,7 @@ const memoryFields = {
   /** The strategy in force, and how much of it: bytes, a rate, a weight or an algorithm. */
   kind: u32,
   amount: u64,
-  /** The cap of pacing that was set for the strategy, and the one that was there without it. */
+  /** The cap of pacing that was set for the strategy, 0 while none is, and the one that was there without it. */
   paced: u64,
   unpaced: u64,
   /**

@@ -30,6 +30,7 @@ export function pace(socket: StackSocket, mine: Memory, rate: u64, slack: u64): 
 /** Puts back what there was before, or leaves what the application has set since. */
 export function endPacing(socket: StackSocket, mine: Memory, { strategies }: State): void {
   if (min(socket.maxPacingRate, unlimited) === mine.paced) socket.maxPacingRate = mine.unpaced;
+  mine.paced = 0;
   const its = strategies.get(socket.flow);
   if (its !== undefined) its.unpaced = 0;
 }

@@ -1,0 +1,158 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { ActorChain, PolicyChain, SelectorChain } from "../chain/index.ts";
+import { registerInStack, type RunningInStack } from "../instack/index.ts";
+import { Strategies, type Strategy } from "../instack/strategies.ts";
+import { emptcp } from "../policies/stack/index.ts";
+import { attachChain } from "./experiments/experiment.ts";
+import { createLab, runQuiet, samplePaths, startTransfer, wifiAndLte, type Lab, type Transfer } from "./index.ts";
+
+// Strategies that the stack follows, on real traffic: 40 Mbit/s with 20 ms and 20 Mbit/s with 50 ms, the server sends.
+
+const name = `emlab_${process.pid}`;
+/** Bytes on the wire, where samples are taken, for a byte of payload. */
+const framing = 1514 / 1428;
+
+let lab: Lab;
+let running: RunningInStack;
+let transfer: Transfer | undefined;
+beforeAll(async () => {
+  running = registerInStack(emptcp, { name, base: "cubic", stays: false });
+  lab = await createLab(wifiAndLte);
+});
+afterEach(() => transfer?.abort());
+afterAll(async () => {
+  await lab?.close();
+  running?.remove({ move: true });
+});
+
+/** A download whose both subflows run. */
+async function startDownload(congestionControl: string): Promise<Transfer> {
+  const started = await startTransfer(lab, { congestionControl });
+  transfer = started;
+  await vi.waitFor(() => expect(started.info().subflows).toHaveLength(2), { timeout: 5000 });
+  await sleep(1500);
+  return started;
+}
+
+/** Mbit/s of payload on both paths. */
+async function mbitToClient(forMs = 3000): Promise<{ wifi: number; lte: number; all: number }> {
+  const { value } = await runQuiet(
+    () =>
+      new Promise<{ wifi: number; lte: number; all: number }>((resolve) => {
+        const stop = samplePaths(lab, forMs, ({ mbit }) => {
+          stop();
+          const [wifi, lte] = [mbit["wifi"].backward / framing, mbit["lte"].backward / framing];
+          resolve({ wifi, lte, all: wifi + lte });
+        });
+      }),
+  );
+  return value;
+}
+
+describe("emptcp in the stack", () => {
+  test("without a strategy carries what cubic does", async () => {
+    const carried: number[] = [];
+    for (const control of ["cubic", name]) {
+      const download = await startDownload(control);
+      await sleep(1000);
+      carried.push((await mbitToClient()).all);
+      expect(await download.stop()).toMatchObject({ ok: true });
+    }
+    expect(carried[1]).toBeGreaterThan(0.93 * carried[0]);
+  });
+
+  test("follows strategies that change while it runs, and delivers every byte", { timeout: 120_000 }, async () => {
+    const download = await startDownload(name);
+    using strategies = new Strategies();
+    const wifi = download.info().subflows.find(({ remote }) => remote.address === addressOf("client", "wifi"))!;
+    const lte = download.info().subflows.find(({ remote }) => remote.address === addressOf("client", "lte"))!;
+    const tell = async (forWifi: Strategy, forLte: Strategy, settleMs = 2000) => {
+      strategies.set(wifi, forWifi);
+      strategies.set(lte, forLte);
+      await sleep(settleMs);
+      return await mbitToClient();
+    };
+    const rate = (mbit: number): Strategy => ({ kind: "rate", rateBytesPerSecond: (mbit * 1e6) / 8 });
+    const weight = (one: number): Strategy => ({ kind: "weight", weight: one });
+
+    const paced = await tell(rate(10), rate(5));
+    expect(paced.wifi / 10).toBeCloseTo(1, 1);
+    expect(paced.lte / 5).toBeCloseTo(1, 1);
+
+    const shared = await tell(weight(30), weight(70), 4000);
+    expect(shared.wifi / shared.all).toBeGreaterThan(0.26);
+    expect(shared.wifi / shared.all).toBeLessThan(0.34);
+    expect(shared.lte).toBeGreaterThan(0.85 * 18.8);
+
+    const windowBytes = 40_000;
+    const held = await tell({ kind: "window", windowBytes }, { kind: "window", windowBytes });
+    expect(held.wifi).toBeLessThan((1.05 * 8 * windowBytes) / 20_000);
+    expect(held.wifi).toBeGreaterThan((0.75 * 8 * windowBytes) / 20_000);
+    expect(held.lte).toBeLessThan((1.05 * 8 * windowBytes) / 50_000);
+    expect(held.lte).toBeGreaterThan((0.75 * 8 * windowBytes) / 50_000);
+
+    const coupled = await tell({ kind: "coupled", algorithm: "lia" }, { kind: "coupled", algorithm: "lia" }, 5000);
+    expect(coupled.wifi).toBeGreaterThan(30);
+
+    const free = await tell({ kind: "none" }, { kind: "none" }, 4000);
+    expect(free.all).toBeGreaterThan(0.85 * 56);
+    expect(await download.stop()).toMatchObject({ ok: true });
+  });
+
+  test("lets a connection without credits live by probes, and go on when they are asked for no more", async () => {
+    const download = await startDownload("cubic");
+    const from = new SelectorChain().select("port", { port: download.info().subflows[0].local.port });
+    const actors = new ActorChain().add("stack_credit", { control: name });
+    const { detach } = attachChain(lab, "server", "credit", new PolicyChain(from, actors), ["wifi", "lte"]);
+    try {
+      await sleep(2000);
+      const { wifi, lte } = await mbitToClient();
+      // Two packets per round trip.
+      for (const [mbit, rttMs] of [
+        [wifi, 20],
+        [lte, 50],
+      ]) {
+        expect(mbit).toBeGreaterThan((0.6 * 2 * 1428 * 8) / rttMs / 1000);
+        expect(mbit).toBeLessThan((1.2 * 2 * 1428 * 8) / rttMs / 1000);
+      }
+    } finally {
+      detach();
+    }
+    await sleep(3000);
+    expect((await mbitToClient()).all).toBeGreaterThan(30);
+    expect(await download.stop()).toMatchObject({ ok: true });
+  });
+
+  test("is chosen, and told what to do, by actors of chains", { timeout: 60_000 }, async () => {
+    const weigh = (link: string, weight: number) => {
+      const to = new SelectorChain().select("dst", { prefix: addressOf("client", link) });
+      const actors = new ActorChain().add("stack_weight", { weight, control: name });
+      return attachChain(lab, "server", `weigh-${link}`, new PolicyChain(to, actors), [link]);
+    };
+    const chains = [weigh("wifi", 30), weigh("lte", 70)];
+    try {
+      const download = await startDownload("cubic");
+      expect(running.users().map(({ remote }) => remote.address)).toEqual(
+        expect.arrayContaining([addressOf("client", "wifi"), addressOf("client", "lte")]),
+      );
+      await sleep(3000);
+      const shared = await mbitToClient();
+      expect(shared.wifi / shared.all).toBeGreaterThan(0.26);
+      expect(shared.wifi / shared.all).toBeLessThan(0.34);
+      chains[0].running.set("stack_weight", { weight: 70 });
+      chains[1].running.set("stack_weight", { weight: 70 });
+      await sleep(3000);
+      const even = await mbitToClient();
+      expect(even.wifi / even.all).toBeGreaterThan(0.45);
+      expect(even.wifi / even.all).toBeLessThan(0.55);
+      expect(await download.stop()).toMatchObject({ ok: true });
+    } finally {
+      for (const { detach } of chains) detach();
+    }
+  });
+});
+
+function addressOf(host: string, link: string): string {
+  return lab.host(host).interfaces.find((one) => one.link === link)!.ipv4;
+}
