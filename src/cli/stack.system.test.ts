@@ -90,6 +90,11 @@ describe("emptcp stack", () => {
     expect(emptcp(["stack", "strategy", "set", token, "window", "20kB"]).status).toBe(0);
     await connections.send(300_000);
     expect(emptcp(["stack", "metrics", name]).stdout).toMatch(new RegExp(`${token} .* window`));
+    const watched = emptcpJson("watch", "--netns", netns, "--interval", "0.1") as {
+      connections: { token: number; subflows: { measured?: { strategy: string } }[] }[];
+    };
+    const subflows = watched.connections.find((one) => one.token === metrics[0].token)!.subflows;
+    expect(subflows).toMatchObject([{ measured: { strategy: "window" } }]);
     expect(emptcpJson("stack", "strategy", "list")).toEqual(
       expect.arrayContaining([
         { target: { token: metrics[0].token }, strategy: { kind: "window", windowBytes: 20_000 } },

@@ -2,7 +2,10 @@
 import { networkInterfaces } from "node:os";
 import { openChain } from "../../chain/chains.ts";
 import type { RunningChain } from "../../chain/running.ts";
+import { hostStateNames } from "../../chain/host-state.ts";
 import { chainNames } from "../../chain/store.ts";
+import { InStackError } from "../../instack/errors.ts";
+import { MetricsReader, type SubflowMetrics } from "../../instack/metrics.ts";
 import {
   dumpMptcpSockets,
   dumpTcpSockets,
@@ -11,6 +14,7 @@ import {
   withNetns,
   type NetworkNamespace,
 } from "../../linux/index.ts";
+import { subflowMetrics } from "../../policies/strategies.ts";
 import { flowKey, type Sample, type WatchedChain } from "./model.ts";
 
 export interface Collected {
@@ -59,6 +63,19 @@ function collectChains(inode: number, notes: string[]): WatchedChain[] {
   return names.flatMap((name) => orNote(`Chain ${name} is`, () => watchChain(name, inode)) ?? []);
 }
 
+/** What the stack measures; nothing where nothing does. */
+function collectMetrics(notes: string[]): SubflowMetrics[] {
+  if (!hostStateNames().includes(subflowMetrics.host!)) return [];
+  try {
+    using reader = new MetricsReader();
+    return reader.read();
+  } catch (error) {
+    // What measured was taken out meanwhile.
+    if (!(error instanceof InStackError)) notes.push(`Metrics are not shown: ${(error as Error).message}`);
+    return [];
+  }
+}
+
 function collectInterfaces() {
   return Object.entries(networkInterfaces()).map(([name, addresses = []]) => ({
     name,
@@ -75,6 +92,7 @@ export function collect(netns: NetworkNamespace | undefined): Collected | undefi
       timeMs: Date.now(),
       sockets,
       connections,
+      metrics: collectMetrics(notes),
       ...withNetns(netns, () => ({ interfaces: collectInterfaces(), chains: collectChains(netnsInode(), notes) })),
     };
     if (process.geteuid?.() !== 0) notes.push("Run as root to see all subflows: the kernel tells others no tokens");

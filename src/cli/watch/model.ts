@@ -1,5 +1,6 @@
 /** MPTCP connections and their subflows as they are shown, made of what netlink and the chains tell. Pure. */
 import { subflowFlags, type MptcpSocket, type TcpSocket, type TcpState } from "../../linux/diag.ts";
+import type { SubflowMetrics } from "../../instack/metrics.ts";
 import type { MptcpEvent } from "../../linux/mptcp-events.ts";
 import type { SocketAddress } from "../../linux/sockaddr.ts";
 
@@ -32,7 +33,25 @@ export interface Sample {
   readonly connections: readonly MptcpSocket[];
   readonly interfaces: readonly WatchedInterface[];
   readonly chains: readonly WatchedChain[];
+  /** What is measured in the stack, of this host's subflows, whatever namespace they are in. */
+  readonly metrics: readonly SubflowMetrics[];
 }
+
+/** What congestion control in the stack measures of a subflow; units as in `SubflowMetrics`. */
+export type Measured = Pick<
+  SubflowMetrics,
+  | "strategy"
+  | "caState"
+  | "cwnd"
+  | "inFlight"
+  | "srttUs"
+  | "minRttUs"
+  | "pacingRate"
+  | "deliveryRate"
+  | "delivered"
+  | "lost"
+  | "queuedBytes"
+>;
 
 /** What a chain's `record` counted, as seen on the wire. */
 export interface Recorded {
@@ -69,6 +88,8 @@ export interface WatchedSubflow extends Rates {
   readonly receivedBytes: number;
   readonly chains: readonly string[];
   readonly recorded?: Recorded;
+  /** Where congestion control in the stack measures it. */
+  readonly measured?: Measured;
 }
 
 export interface WatchedConnection extends Rates {
@@ -138,12 +159,35 @@ function recordedOf(chains: readonly WatchedChain[], socket: TcpSocket): Recorde
   return undefined;
 }
 
+function measuredOf(metrics: Sample["metrics"], { local, remote, mptcp }: TcpSocket): Measured | undefined {
+  // Namespaces may have the same addresses: tokens are the host's.
+  const key = flowKey(local, remote);
+  const found = metrics.find((one) => one.token === mptcp!.tokenLocal && flowKey(one.local, one.remote) === key);
+  if (!found) return undefined;
+  const { strategy, caState, cwnd, inFlight, srttUs, minRttUs, pacingRate, deliveryRate } = found;
+  const { delivered, lost, queuedBytes } = found;
+  return {
+    strategy,
+    caState,
+    cwnd,
+    inFlight,
+    srttUs,
+    minRttUs,
+    pacingRate,
+    deliveryRate,
+    delivered,
+    lost,
+    queuedBytes,
+  };
+}
+
 function subflowOf(socket: TcpSocket, now: Sample, before: Earlier | undefined): WatchedSubflow {
   const { local, remote, state, tcp, congestionControl } = socket;
   const mptcp = socket.mptcp!;
   const carrier = now.interfaces.find(({ addresses }) => addresses.includes(local.address))?.name;
   const backup = backupOf(mptcp.flags);
   const recorded = recordedOf(now.chains, socket);
+  const measured = measuredOf(now.metrics, socket);
   return {
     local,
     remote,
@@ -162,6 +206,7 @@ function subflowOf(socket: TcpSocket, now: Sample, before: Earlier | undefined):
     ...ratesOf(socket, now, before),
     chains: now.chains.filter((chain) => touches(chain, socket, carrier)).map(({ name }) => name),
     ...(recorded && { recorded }),
+    ...(measured && { measured }),
   };
 }
 

@@ -2,8 +2,15 @@
 import { createColors } from "picocolors";
 import type { MptcpEvent } from "../../linux/mptcp-events.ts";
 import type { SocketAddress } from "../../linux/sockaddr.ts";
-import { clip, formatBytes, formatEndpoint, formatTable, shownWidth, type Column } from "../table.ts";
-import { sorted, type Order, type WatchedConnection, type WatchedSubflow, type WatchModel } from "./model.ts";
+import { clip, formatBytes, formatCount, formatEndpoint, formatTable, shownWidth, type Column } from "../table.ts";
+import {
+  sorted,
+  type Measured,
+  type Order,
+  type WatchedConnection,
+  type WatchedSubflow,
+  type WatchModel,
+} from "./model.ts";
 
 export interface View {
   /** In characters. */
@@ -50,8 +57,21 @@ const ofSubflow = (title: string, of: (subflow: WatchedSubflow) => string, align
   ...(align && { align }),
 });
 
+const ofMeasured = (title: string, of: (measured: Measured) => string, align?: "right"): Column<Row> =>
+  ofSubflow(title, ({ measured }) => (measured ? of(measured) : "-"), align);
+
+/** Where congestion control in the stack measures. */
+const measuredColumns: readonly Column<Row>[] = [
+  ofMeasured("STRATEGY", ({ strategy }) => strategy),
+  ofMeasured("IN FLIGHT", ({ inFlight }) => String(inFlight), "right"),
+  ofMeasured("PACING", ({ pacingRate }) => formatRate(8 * pacingRate), "right"),
+  ofMeasured("DELIVERED", ({ delivered }) => formatCount(delivered), "right"),
+  ofMeasured("LOST", ({ lost }) => formatCount(lost), "right"),
+];
+
 function columnsOf(rows: readonly Row[], paint: Paint): Column<Row>[] {
   const recorded = rows.some(({ subflow }) => subflow?.recorded);
+  const measured = rows.some(({ subflow }) => subflow?.measured);
   return [
     {
       title: "CONNECTION, SUBFLOWS",
@@ -73,12 +93,25 @@ function columnsOf(rows: readonly Row[], paint: Paint): Column<Row>[] {
     ...(recorded
       ? [ofSubflow("RECORDED RTT", (one) => (one.recorded ? formatRtt(one.recorded.rttUs) : "-"), "right")]
       : []),
+    ...(measured ? measuredColumns : []),
     ofSubflow("CHAINS", ({ chains }) => (chains.length > 0 ? paint.cyan(chains.join(", ")) : "-")),
   ];
 }
 
 /** What is left out first where a line is too narrow for all. */
-const dispensable = ["SENT", "RECEIVED", "RETR", "RECORDED RTT", "CWND", "STATE", "PRIORITY"];
+const dispensable = [
+  "SENT",
+  "RECEIVED",
+  "RETR",
+  "RECORDED RTT",
+  "DELIVERED",
+  "CWND",
+  "STATE",
+  "PRIORITY",
+  "PACING",
+  "LOST",
+  "IN FLIGHT",
+];
 
 /** A title line and one for each connection and subflow; columns that do not fit into `width` are left out. */
 export function tableLines(model: WatchModel, order: Order, colour: boolean, width = Infinity): string[] {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { subflowFlags, type TcpSocket } from "../../linux/diag.ts";
 import { parseMptcpInfo } from "../../linux/mptcp-info.ts";
 import { parseTcpInfo, type TcpInfo } from "../../linux/tcp-info.ts";
+import type { SubflowMetrics } from "../../instack/metrics.ts";
 import { shownWidth } from "../table.ts";
 import { connectionsOf, flowKey, sorted, type Sample, type WatchedChain, type WatchModel } from "./model.ts";
 import { lastScroll, renderScreen, tableLines, type View } from "./render.ts";
@@ -32,7 +33,14 @@ const sample = (timeMs: number, sockets: readonly TcpSocket[], chains: readonly 
     { name: "lte", addresses: ["10.0.1.1"] },
   ],
   chains,
+  metrics: [],
 });
+
+/** What the stack measures of a subflow. */
+function metricsOf({ local, remote, mptcp }: TcpSocket, rest: Partial<SubflowMetrics> = {}): SubflowMetrics {
+  const view = { token: mptcp!.tokenLocal, id: 1, local, remote, strategy: "none", inFlight: 7, pacingRate: 125_000 };
+  return { ...(view as SubflowMetrics), ...rest };
+}
 
 describe("connectionsOf()", () => {
   test("gathers subflows by their token, by address ids, and leaves out listeners and plain TCP", () => {
@@ -62,6 +70,13 @@ describe("connectionsOf()", () => {
     expect(subflows.map(({ outBitsPerSecond }) => outBitsPerSecond)).toEqual([1_000_000, 100_000, undefined]);
     expect(whole).toMatchObject({ outBitsPerSecond: 1_100_000, inBitsPerSecond: 0 });
     expect(connectionsOf(now)[0]).not.toHaveProperty("outBitsPerSecond");
+  });
+
+  test("tells what the stack measures of a subflow, not of one of another namespace with the same ends", () => {
+    const [one, other] = [subflow(0, {}), subflow(1, {})];
+    const metrics = [metricsOf(one, { strategy: "rate" }), metricsOf(subflow(1, {}, 0, 0xbeef))];
+    const [{ subflows }] = connectionsOf({ ...sample(0, [one, other]), metrics });
+    expect(subflows.map(({ measured }) => measured?.strategy)).toEqual(["rate", undefined]);
   });
 
   test("does not take a later socket with the same ends for the one before", () => {
@@ -164,6 +179,20 @@ describe("renderScreen()", () => {
       /0000beef {2}subflow_established {2}10\.0\.1\.1:4000 > 10\.0\.1\.2:80 {2}ids 1\/2 {2}backup/,
     );
   });
+});
+
+test("tableLines() shows what the stack measures where it measures anything", () => {
+  const socket = subflow(0, {});
+  const of = (metrics: SubflowMetrics[]) => ({
+    ...modelOf(0),
+    connections: connectionsOf({ ...sample(0, [socket, subflow(1, {})]), metrics }),
+  });
+  expect(tableLines(of([]), "rate", false)[0]).not.toMatch(/STRATEGY/);
+  const metrics = metricsOf(socket, { strategy: "rate", delivered: 12_345, lost: 6 });
+  const [titles, , measured, other] = tableLines(of([metrics]), "rate", false);
+  expect(titles).toMatch(/STRATEGY +IN FLIGHT +PACING +DELIVERED +LOST/);
+  expect(measured).toMatch(/rate +7 +1\.0 Mbit\/s +12 345 +6/);
+  expect(other).toMatch(/- +- +- +- +-/);
 });
 
 test("tableLines() leaves out what matters least where the line is narrow, and keeps round-trip times and chains", () => {
