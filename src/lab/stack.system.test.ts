@@ -50,6 +50,16 @@ async function mbitToClient(forMs = 3000): Promise<{ wifi: number; lte: number; 
   return value;
 }
 
+const rate = (mbit: number): Strategy => ({ kind: "rate", rateBytesPerSecond: (mbit * 1e6) / 8 });
+const weight = (one: number): Strategy => ({ kind: "weight", weight: one });
+
+/** A chain that gives the subflow over a link its weight. */
+function weigh(link: string, of: number) {
+  const to = new SelectorChain().select("dst", { prefix: addressOf("client", link) });
+  const actors = new ActorChain().add("stack_weight", { weight: of, control: name });
+  return attachChain(lab, "server", `weigh-${link}`, new PolicyChain(to, actors), [link]);
+}
+
 describe("emptcp in the stack", () => {
   test("without a strategy carries what cubic does", async () => {
     const carried: number[] = [];
@@ -73,8 +83,6 @@ describe("emptcp in the stack", () => {
       await sleep(settleMs);
       return await mbitToClient();
     };
-    const rate = (mbit: number): Strategy => ({ kind: "rate", rateBytesPerSecond: (mbit * 1e6) / 8 });
-    const weight = (one: number): Strategy => ({ kind: "weight", weight: one });
 
     const paced = await tell(rate(10), rate(5));
     expect(paced.wifi / 10).toBeCloseTo(1, 1);
@@ -125,11 +133,6 @@ describe("emptcp in the stack", () => {
   });
 
   test("is chosen, and told what to do, by actors of chains", { timeout: 60_000 }, async () => {
-    const weigh = (link: string, weight: number) => {
-      const to = new SelectorChain().select("dst", { prefix: addressOf("client", link) });
-      const actors = new ActorChain().add("stack_weight", { weight, control: name });
-      return attachChain(lab, "server", `weigh-${link}`, new PolicyChain(to, actors), [link]);
-    };
     const chains = [weigh("wifi", 30), weigh("lte", 70)];
     try {
       const download = await startDownload("cubic");
