@@ -220,6 +220,18 @@ describe("strategy weight", () => {
     },
   );
 
+  it("takes a path for no wider than what arrives of it while data waits", () => {
+    const waits = { writeSeq: 50_000, maxPacketsOut: 100, deliveredInSample: 75, sampleUs: 20_000 };
+    const [, slower] = weigh(
+      [
+        { ...wide, ...waits },
+        { ...narrow, maxPacketsOut: 125 },
+      ],
+      [75, 25],
+    );
+    expect(allowed(slower)).toBeCloseTo(10, 0);
+  });
+
   it("does not wait for a path that gives no answers, nor for subflows without a weight", () => {
     const [first, dead] = weigh([wide, narrow, narrow], [50, 50, 0]);
     expect(allowed(first)).toBeCloseTo(20, 0);

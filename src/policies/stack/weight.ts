@@ -17,17 +17,20 @@ import { windowOf } from "./paths.ts";
 const fraction = 10;
 
 /**
- * Packets that a subflow has under way per round trip while data waits; where none waits, those that it might have. A window
- * grows beyond what is used of it where pacing is what limits, so it does not tell by itself.
+ * Bytes per second that a subflow has under way per round trip; at most what arrives, while data waits. A window grows beyond
+ * what is used of it where pacing is what limits, and the round trip is behind what was sent meanwhile.
  */
-function used(subflow: SubflowFacts): u32 {
+function carried(subflow: SubflowFacts): u64 {
   const window = windowOf(subflow);
-  return subflow.notSentBytes === 0 ? window : min(window, subflow.field("tcp_sock.max_packets_out", u32));
+  const waits = subflow.notSentBytes !== 0;
+  const used = waits ? min(window, subflow.field("tcp_sock.max_packets_out", u32)) : window;
+  const rate = (u64(used) * (subflow.mss & 0xffff) * 1_000_000) / subflow.srttUs;
+  return waits && subflow.deliveryRate !== 0 ? min(rate, subflow.deliveryRate) : rate;
 }
 
 /**
- * Finds what a unit of weight carries: the least of packets under way · mss ÷ round trip ÷ weight. Who gets no answers does
- * not count, or a path that is gone would hold the others up.
+ * Finds what a unit of weight carries: the least of what subflows carry ÷ weight. Who gets no answers does not count, or
+ * a path that is gone would hold the others up.
  */
 function findUnit(mine: Memory, connection: Connection, { strategies }: State): void {
   mine.unitRate = 0;
@@ -36,8 +39,7 @@ function findUnit(mine: Memory, connection: Connection, { strategies }: State): 
     if (subflow.srttUs === 0 || subflow.caState === congestionState.loss) continue;
     const its = strategies.get(subflow.flow);
     if (its === undefined || its.kind !== strategy.weight || its.weight === 0) continue;
-    const rate = (u64(used(subflow)) * (subflow.mss & 0xffff) * 1_000_000) / subflow.srttUs;
-    const unitRate = (rate << fraction) / its.weight;
+    const unitRate = (carried(subflow) << fraction) / its.weight;
     if (mine.tightest !== 0 && unitRate >= mine.unitRate) continue;
     mine.unitRate = unitRate;
     mine.tightest = subflow.id;
