@@ -21,7 +21,7 @@ function finishChange(name: string): void {
   if (!lock) return;
   try {
     const directory = stackStore.directory(name);
-    if (directory) new RunningInStack(directory, readStackDescription(directory)).finishChange(true);
+    if (directory) new RunningInStack(directory, readStackDescription(directory)).finishChange();
   } finally {
     lock.release();
   }
@@ -43,15 +43,15 @@ export function stackLeftovers(): StackLeftovers {
   return { halves: stackStore.abandoned(), ownerless };
 }
 
-/** Removes what dead processes have left. Sockets that use an actor go on with it until they are closed. */
+/** Removes what dead processes have left. Sockets that use it get the base. */
 export function cleanUpStack(): StackLeftovers {
   const { ownerless } = stackLeftovers();
   for (const name of ownerless) openInStack(name).remove();
   const halves = stackStore.removeAbandoned(
-    (directory) => void release(directory, false),
+    (directory) => void release(directory),
     (name) => {
       const directory = stackStore.directory(name);
-      if (directory) new RunningInStack(directory, readStackDescription(directory)).finishChange(true);
+      if (directory) new RunningInStack(directory, readStackDescription(directory)).finishChange();
     },
   );
   if (halves.length > 0) removeUnusedHostState();

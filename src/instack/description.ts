@@ -29,6 +29,8 @@ export interface StackDescription {
   readonly owner: Owner;
   /** False for one that goes with the process that registered it. */
   readonly stays: boolean;
+  /** Whether sockets that ran when it took another one's place were moved to it. */
+  readonly moves: boolean;
   /** ISO 8601. */
   readonly registered: string;
   /** Since when it is as it is, where it has been replaced. */
@@ -58,6 +60,7 @@ function foreignDescription(name: string, version: number): StackDescription {
     generation: 1,
     owner: { pid: 0, started: "" },
     stays: true,
+    moves: true,
     registered: "",
   };
 }

@@ -63,7 +63,7 @@ export function install(name: string, plan: () => StackPlan, stays: boolean): Ru
   try {
     using held = new Held();
     const operations = makeObjects(compiled, pins.directory, {}, held);
-    const description = describe(compiled, { name, stays });
+    const description = describe(compiled, { name, stays, moves: true });
     pinDescription(pins.directory, description, held);
     // The last thing: a process that is killed before has registered nothing.
     held.hold(register(operations, name)).pin(`${pins.directory}/${linkPin}`);
@@ -117,7 +117,7 @@ function pinDescription(directory: string, description: StackDescription, held: 
 
 function describe(
   { policy, file, base, defined, layout }: StackPlan,
-  { name, stays }: { readonly name: string; readonly stays: boolean },
+  { name, stays, moves }: Pick<StackDescription, "name" | "stays" | "moves">,
   old?: StackDescription,
 ): StackDescription {
   const now = new Date().toISOString();
@@ -132,6 +132,7 @@ function describe(
     generation: (old?.generation ?? 0) + 1,
     owner: old?.owner ?? { pid: process.pid, started: startTimeOf(process.pid)! },
     stays,
+    moves,
     registered: old?.registered ?? now,
     ...(old && { changed: now }),
   };
@@ -169,19 +170,19 @@ function tryReplace(running: RunningInStack, plan: (old: StackDescription) => St
     makeObjects(compiled, pins.directory, carried, held);
     // Compiling and loading take long: others may have changed it meanwhile.
     lock = stackStore.lock(name);
-    running.finishChange(true);
+    running.finishChange();
     if (running.description.generation !== old.generation) throw new OutdatedError();
     if (!running.isRegistered())
       throw new InStackError(
         `Cannot replace ${name} in the stack: somebody has detached its link. ` +
           `Stop it (emptcp stack stop ${name}) and start it again`,
       );
-    const about = pinDescription(pins.directory, describe(compiled, old, old), held);
+    const about = pinDescription(pins.directory, describe(compiled, { ...old, moves: move }, old), held);
     held.hold(openLink(`${running.directory}/${linkPin}`)).pin(`${pins.directory}/${linkPin}`);
     about.pin(`${pins.directory}/${changingPin}`);
     pins.commit();
     committed = true;
-    const moved = running.finishChange(move);
+    const moved = running.finishChange();
     stackStore.removeReplaced(name, pins.directory);
     return moved;
   } catch (error) {

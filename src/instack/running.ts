@@ -66,7 +66,7 @@ export interface StackCounters {
 
 /** What is to become of sockets that use an actor. */
 export interface MoveOptions {
-  /** Whether running sockets are moved along; else they go on as they are until they are closed. */
+  /** Whether running sockets are moved along, which they are unless it is false; else they go on as they are until closed. */
   readonly move?: boolean;
 }
 
@@ -186,10 +186,10 @@ export class RunningInStack {
 
   /**
    * Takes its name away: no socket gets it any more, and network namespaces whose default it is get its base. Sockets that
-   * use it go on with it until they are closed, or with the base where `move` says so.
+   * use it get the base too, unless `move` is false: then they go on with it until they are closed.
    * @returns what was moved to the base
    */
-  remove({ move = false }: MoveOptions = {}): Moved {
+  remove({ move = true }: MoveOptions = {}): Moved {
     const lock = stackStore.lockAt(this.#directory);
     let moved = nothingMoved;
     try {
@@ -204,13 +204,13 @@ export class RunningInStack {
   }
 
   /** @internal What a replacement has begun; the caller holds the lock. */
-  finishChange(move: boolean): Moved {
+  finishChange(): Moved {
     if (!existsSync(`${this.#directory}/${changingPin}`)) return nothingMoved;
     using link = openLink(`${this.#directory}/${linkPin}`);
     using operations = openMap(`${this.#directory}/${operationsPin}`);
     // The kernel refuses to replace a thing by itself.
     if (link.info().mapId !== operations.info().id) link.update(operations);
-    const moved = move ? moveSockets(this.name, this.name) : nothingMoved;
+    const moved = this.description.moves ? moveSockets(this.name, this.name) : nothingMoved;
     unlinkSync(`${this.#directory}/${changingPin}`);
     return moved;
   }
@@ -237,7 +237,7 @@ export class RunningInStack {
 }
 
 /** Unregisters what is pinned in a directory, and gives what it leaves to its base. */
-export function release(directory: string, move: boolean): Moved {
+export function release(directory: string, move = true): Moved {
   // What was killed before it was registered has no link.
   if (!existsSync(`${directory}/${linkPin}`)) return nothingMoved;
   const { name, base, layout } = readStackDescription(directory);
