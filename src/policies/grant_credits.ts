@@ -19,11 +19,13 @@ import { observeRtt } from "./rtt.ts";
 
 const secondNs = 1_000_000_000;
 /** What `burst` is unless it is given. */
-const usualBurstNs = 10_000_000;
+const usualBurstNs = 5_000_000;
 /** Subflows that sent an ACK in the last one share the rate. */
 const epochNs = 250_000_000;
-/** What a subflow may hold when it uses nothing. */
-const initial = 14_480;
+/** Two segments on top of what a subflow needs: one that is not whole, and one whose ACK is delayed. */
+const slack = 2896;
+/** For how long the shortest round trip counts. */
+const leastTripNs = 10_000_000_000;
 /** The round trip of a connection without timestamps. */
 const unknownRttUs = 100_000;
 /** Of the space of sequence numbers: what is further ahead is behind. */
@@ -40,7 +42,10 @@ interface Budget {
 
 interface Use {
   rttUs: number;
-  /** When its round trip began, the bytes that arrived since, and those in the one before. */
+  /** The shortest round trip of late, which has no queue in it, and since when it counts. */
+  tripNs: number;
+  tripFromNs: number;
+  /** When a time as long as that began, the bytes that arrived since, and those in the one before. */
   roundNs: number;
   using: number;
   used: number;
@@ -60,26 +65,31 @@ function attend(budget: Budget, flow: { epoch: number }, nowNs: u64): void {
   }
 }
 
-/** What a subflow may hold, by what arrives of it in a round trip. */
-function allowance(flow: Use, arrived: u32, nowNs: u64): u32 {
-  flow.using += arrived;
+function measureTrip(flow: Use, nowNs: u64): void {
   const tripNs = (flow.rttUs === 0 ? u64(unknownRttUs) : flow.rttUs) * 1000;
+  if (flow.tripNs !== 0 && flow.tripNs <= tripNs && nowNs - flow.tripFromNs < leastTripNs) return;
+  flow.tripNs = tripNs;
+  flow.tripFromNs = nowNs;
+}
+
+/** What a subflow may hold: a quarter more than arrives of it in a round trip, or would at `rate`. */
+function allowance(flow: Use, arrived: u32, rate: u64, nowNs: u64): u64 {
+  flow.using += arrived;
   const elapsedNs = nowNs - flow.roundNs;
-  if (elapsedNs >= tripNs) {
-    flow.used = u32((flow.using * tripNs) / elapsedNs);
+  if (elapsedNs >= flow.tripNs) {
+    flow.used = u32((flow.using * flow.tripNs) / elapsedNs);
     flow.using = 0;
     flow.roundNs = nowNs;
   }
-  const most = max(flow.using, flow.used);
-  return most + most / 2 + initial;
+  const most = max(max(flow.using, flow.used), (rate * flow.tripNs) / secondNs);
+  return most + most / 4 + slack;
 }
 
 /**
  * Hands out credit for a bottleneck with every ACK that leaves: `rate` (of frames, a 17th of which is taken for headers) in
- * all, evenly over time, in the order in which ACKs leave, at most `burst` bytes (what the rate gives in 10 ms unless told)
- * at once. Each subflow gets an equal share of the time since its last ACK; what others leave goes to those whose data
- * arrives, as much again as arrived. Nobody holds more than ten segments and one and a half times what arrives of it in a
- * round trip.
+ * all, evenly over time, in the order in which ACKs leave, at most `burst` bytes (what the rate gives in 5 ms unless told)
+ * at once. Each subflow is owed an equal share; what others leave is for those who can use it. Nobody holds more than a
+ * quarter above what it uses in a round trip, or would with its share, and two segments.
  */
 export const grantCredits = actor({
   name: "grant_credits",
@@ -90,6 +100,8 @@ export const grantCredits = actor({
     flows: flows({
       stampNs: u64,
       rttUs: known(u64, "rttUs"),
+      tripNs: u64,
+      tripFromNs: u64,
       servedNs: u64,
       roundNs: u64,
       epoch: u64,
@@ -102,15 +114,12 @@ export const grantCredits = actor({
   },
   run(packet, { rate, burst }, { budget, flows }) {
     const { tcp } = packet;
-    if (tcp.syn) {
-      flows.delete(packet.flow);
-      return;
-    }
-    if (!tcp.ack || tcp.fin || tcp.rst) return;
+    if (tcp.syn && !tcp.ack) flows.delete(packet.flow);
+    if (tcp.fin || tcp.rst) return;
     const flow = flows.getOrCreate(packet.flow);
     if (flow === undefined) return cannot("no_room");
     observeRtt(packet, flow);
-    if (packet.ingress || tcp.payloadLength !== 0) return;
+    if (packet.ingress || tcp.syn || tcp.payloadLength !== 0) return;
     const nowNs = now();
     const isNew = flow.servedNs === 0;
     const advance = u32(tcp.acknowledgment - flow.acknowledged);
@@ -122,27 +131,26 @@ export const grantCredits = actor({
     const isSpent = isNew || u32(flow.upTo - tcp.acknowledgment) > half;
     const upTo = isSpent ? tcp.acknowledgment : flow.upTo;
     const held = u32(upTo - tcp.acknowledgment);
-    const most = allowance(flow, arrived, nowNs);
-    const room = held < most ? most - held : 0;
-
     const payloadRate = rate - rate / 17;
+    const fairRate = payloadRate / max(max(budget.sharing, budget.present), 1);
+    measureTrip(flow, nowNs);
+    const most = allowance(flow, arrived, fairRate, nowNs);
+    const room = max(most, held) - held;
+
     const burstNs = burst === 0 ? u64(usualBurstNs) : (u64(burst) * secondNs) / rate;
     const handedNs = budget.handedNs;
     // What nobody wanted is gone.
     const fromNs = max(handedNs, nowNs - burstNs);
     const levelNs = max(nowNs, fromNs) - fromNs;
-    const levelBytes = (levelNs * payloadRate) / secondNs;
-    // Its part of the time that it has not been given yet; all that it can take when others leave something.
-    const sharing = max(max(budget.sharing, budget.present), 1);
     const owedFromNs = max(flow.servedNs, nowNs - epochNs);
-    const owed = ((nowNs - owedFromNs) * payloadRate) / secondNs / sharing;
-    const step = max(arrived * 2, initial - min(held, initial));
-    const wanted = min(room, step);
-    let granted = min(levelNs * 2 > burstNs ? wanted : min(owed, wanted), levelBytes);
+    const owed = ((nowNs - owedFromNs) * fairRate) / secondNs;
+    // While others leave something, more than that.
+    const wanted = levelNs * 2 > burstNs ? room : min(owed, room);
+    let granted = min(wanted, (levelNs * payloadRate) / secondNs);
     const costNs = (granted * secondNs) / payloadRate + 1;
     // Zero where another processor was faster.
     if (compareExchange(budget.handedNs, handedNs, fromNs + costNs) !== handedNs) granted = 0;
-    flow.servedNs = granted < owed ? owedFromNs + (granted * sharing * secondNs) / payloadRate : nowNs;
+    flow.servedNs = granted < owed ? owedFromNs + (granted * secondNs) / fairRate : nowNs;
     flow.upTo = upTo;
     // Where there is no room, something was lost: what would have been granted pays for sending that again.
     if (!packet.insert([grantKind, grantLength, u16(grantExperiment), u32(upTo + granted)]))

@@ -22,7 +22,7 @@ import {
 } from "./experiment.ts";
 
 /** A little less than the bottlenecks carry, so that what gathers in their queues flows off again. */
-const grantedShare = 0.98;
+const grantedShare = 0.99;
 
 const sides = ["cubic", "credits"] as const;
 type Side = (typeof sides)[number];
