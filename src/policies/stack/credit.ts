@@ -1,11 +1,13 @@
 /** Proactive congestion control: a subflow sends what it was granted. */
-import { congestionState, max, min, u32, type StackSocket } from "../../policy/index.ts";
-import type { State } from "./memory.ts";
+import { congestionState, max, min, u32, u64, type StackSocket } from "../../policy/index.ts";
+import type { Memory, State } from "./memory.ts";
 
 /** The packets that may be under way without a credit, so that ACKs, on which credits travel, never cease. */
 export const probeWindow = 2;
 /** No more packets than this are let go at once, whatever was granted. */
 const mostLeft = 65_536;
+/** For how long, and four round trips, credits last while ACKs bring no others. */
+const patienceUs = 1_000_000;
 
 /**
  * Opens the window by as many whole packets as the credits allow from here on. The kernel paces to 1.2 windows in a round trip
@@ -20,6 +22,15 @@ export function spend(socket: StackSocket, { strategies }: State): void {
   const window = max(min(socket.inFlight, mostLeft) + packets, probeWindow);
   socket.cwnd = window;
   socket.ssthresh = window;
+}
+
+/** Whether there has been no further grant for so long that whoever granted must be gone. */
+export function isExpired(socket: StackSocket, mine: Memory, creditBytes: u64): boolean {
+  if (creditBytes !== mine.granted) {
+    mine.granted = creditBytes;
+    mine.grantedUs = socket.lastEventUs;
+  }
+  return socket.lastEventUs - mine.grantedUs > patienceUs + u64(socket.srttUs) * 4;
 }
 
 /** Whether losses are being made up for, with the window that the kernel finds right. */

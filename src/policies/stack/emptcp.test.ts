@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { disassemble } from "../../bpf/disassemble.ts";
+import { congestionState } from "../../policy/index.ts";
 import { strategy } from "../strategies.ts";
 import { StackHost, type Fields, type StackSubflow } from "../testing/stack-host.ts";
 import { emptcp } from "./emptcp.ts";
@@ -165,10 +166,34 @@ describe("strategy credit", () => {
 
   it("never stops probing: not without any credit, nor with one that is far behind", () => {
     const subflow = alone(start);
-    for (const creditBytes of [0, 1, 999, 0x9000_0000]) {
+    for (const creditBytes of [1, 999, 0x9000_0000, 0]) {
       obey(subflow, { kind: strategy.credit, creditBytes });
       expect(subflow.get("cwnd")).toBe(2n);
     }
+  });
+
+  it("goes on as the base would while nobody grants anything any more", () => {
+    const subflow = alone(start);
+    obey(subflow, { kind: strategy.credit, creditBytes: 21_000 });
+    subflow.ack(20, 1_000_000n);
+    expect(subflow.get("cwnd")).toBe(20n);
+    subflow.ack(20, 100_000n);
+    expect(subflow.get("cwnd")).toBe(21n);
+    subflow.follow({ creditBytes: 31_000 });
+    subflow.ack(0, refreshUs);
+    expect(subflow.get("cwnd")).toBe(30n);
+  });
+
+  it("leaves the window to the kernel while losses are made up for", () => {
+    const subflow = alone(start);
+    obey(subflow, { kind: strategy.credit, creditBytes: 21_000 });
+    subflow.set({ caState: congestionState.recovery, cwnd: 7 });
+    subflow.follow({ creditBytes: 31_000 });
+    subflow.event();
+    expect(subflow.get("cwnd")).toBe(7n);
+    subflow.set({ caState: congestionState.open });
+    subflow.event();
+    expect(subflow.get("cwnd")).toBe(30n);
   });
 
   it("goes on as the base would when it is taken back", () => {

@@ -14,7 +14,7 @@ import {
 import { coupling, strategy } from "../strategies.ts";
 import { attach, detach } from "./attach.ts";
 import { couple, coupledThreshold, growCoupled, noteLoss } from "./coupled.ts";
-import { isRecovering, spend } from "./credit.ts";
+import { isExpired, isRecovering, spend } from "./credit.ts";
 import { measure } from "./measure.ts";
 import { state, type Memory, type State } from "./memory.ts";
 import { beginPacing, endPacing, forgetPacing, pace } from "./pacing.ts";
@@ -70,6 +70,7 @@ function choose(socket: StackSocket, mine: Memory, state: State, hasGrowth: bool
   if (its !== undefined) {
     kind = its.kind;
     amount = amountOf(kind, its.algorithm, its.weight, its.windowBytes, its.rateBytesPerSecond);
+    if (kind === strategy.credit && isExpired(socket, mine, its.creditBytes)) amount = 0;
     offer(its);
   }
   const connection = socket.connection;
@@ -116,6 +117,8 @@ export const emptcp = congestionControl({
     const mine = state.own.getOrCreate(socket);
     if (mine === undefined) return;
     mine.refreshedUs = 0;
+    mine.granted = 0;
+    mine.grantedUs = socket.lastEventUs;
     choose(socket, mine, state, true);
     if (mine.kind !== strategy.rate && mine.kind !== strategy.weight) forgetPacing(socket, state);
     if (mine.kind === strategy.window) cap(socket, mine);

@@ -25,6 +25,9 @@ const memoryFields = {
   growth: u32,
   shrinks: u8,
   kept: u32,
+  /** Credit: what was granted last, and when. */
+  granted: u64,
+  grantedUs: u64,
   /** By weight: what one unit of weight carries (see `weight.ts`), and the id of the subflow that decides it. */
   unitRate: u64,
   tightest: u32,
