@@ -31,11 +31,17 @@ const fields = {
   bytesAcked: [72, 8],
 } as const satisfies Record<string, Field>;
 
+/** Data sequence numbers: of what the application wrote last, and of what the peer has acknowledged. */
+const sequences = { written: 16, acknowledged: 24 };
+
 const FLAG_FALLBACK = 1;
 
 export type MptcpSubflow = { readonly local: SocketAddress; readonly remote: SocketAddress; readonly tcp: TcpInfo };
 
-export type MptcpCounters = { readonly [name in keyof typeof fields]: number };
+export type MptcpCounters = { readonly [name in keyof typeof fields]: number } & {
+  /** What the application wrote and the peer has not acknowledged as data: sent or not. */
+  readonly unackedBytes: number;
+};
 
 /** Whether a connection is plain TCP, by its `flags`. */
 export const hasFallenBack = ({ flags }: Pick<MptcpCounters, "flags">): boolean => (flags & FLAG_FALLBACK) !== 0;
@@ -95,7 +101,10 @@ export function parseMptcpInfo(bytes: Uint8Array): MptcpCounters {
     if (size === 1) return data.getUint8(offset);
     return size === 4 ? data.getUint32(offset, true) : Number(data.getBigUint64(offset, true));
   };
-  return Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, read(field)])) as MptcpCounters;
+  const sequence = (offset: number) => (offset + 8 <= bytes.length ? data.getBigUint64(offset, true) : 0n);
+  const unacked = BigInt.asUintN(64, sequence(sequences.written) - sequence(sequences.acknowledged));
+  const counters = Object.entries(fields).map(([name, field]) => [name, read(field)]);
+  return Object.fromEntries([...counters, ["unackedBytes", Number(unacked)]]) as MptcpCounters;
 }
 
 /** A connection that fell back answers like a TCP socket; a listener or a kernel without the option does not. */

@@ -15,6 +15,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "one path at first, more with the bytes received, none that shares a link (about 4 minutes)",
     load: async () => (await import("./path-management.ts")).pathManagement,
   },
+  scheduling: {
+    summary: "rates of subflows on unlike paths, decided each 100 ms (about 5 minutes)",
+    load: async () => (await import("./scheduling.ts")).scheduling,
+  },
   fairness: {
     summary: "MPTCP of 1 to 3 subflows beside TCP at one bottleneck, uncoupled and coupled (about 3 minutes)",
     load: async () => (await import("./fairness.ts")).fairness,

@@ -1,0 +1,88 @@
+/** What carries out a vector of rates. */
+import { ActorChain, MemberSet, PolicyChain, SelectorChain } from "../../../chain/index.ts";
+import { registerInStack } from "../../../instack/index.ts";
+import { Strategies } from "../../../instack/strategies.ts";
+import type { SocketAddress } from "../../../linux/sockaddr.ts";
+import { emptcp } from "../../../policies/stack/index.ts";
+import { rate } from "../../../policy/index.ts";
+import { runTool } from "../../execute.ts";
+import type { Lab } from "../../lab.ts";
+import { attachChain } from "../experiment.ts";
+
+export interface SubflowRate {
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly bytesPerSecond: number;
+}
+
+export interface Executor {
+  /** What the connections' sockets have to ask for. */
+  readonly congestionControl: string;
+  /** Makes these the only limits. */
+  readonly limit: (rates: readonly SubflowRate[]) => void;
+  readonly close: () => void;
+}
+
+/** `rate_limit` on a set of subflows, which becomes pacing where they end. */
+export function byRateLimit(lab: Lab, host: string): Executor {
+  const limited = new MemberSet("subflow", { name: "limited", params: { rate }, max: 4096 });
+  const actors = new ActorChain().add("rate_limit", { rate: limited.param("rate") });
+  const chain = new PolicyChain(new SelectorChain().select(limited), actors);
+  const { running, detach } = attachChain(lab, host, "ecf", chain, []);
+  const members = running.members("limited");
+  return {
+    congestionControl: "cubic",
+    limit: (rates) =>
+      members.replace(
+        rates.map(({ local, remote, bytesPerSecond }) => ({
+          local: local.address,
+          localPort: local.port,
+          remote: remote.address,
+          remotePort: remote.port,
+          rate: Math.round(bytesPerSecond),
+        })),
+      ),
+    close: detach,
+  };
+}
+
+let registered = 0;
+
+/** Strategy `rate` of the actor in the stack. */
+export function byStrategy(lab: Lab): Executor {
+  const name = `ecf${process.pid.toString(36)}x${registered++}`;
+  const actor = registerInStack(emptcp, { name, base: "cubic", stays: false });
+  const forget = lab.whenClosed(() => actor.remove());
+  const strategies = new Strategies();
+  let before: readonly SubflowRate[] = [];
+  return {
+    congestionControl: name,
+    limit: (rates) => {
+      for (const target of before)
+        if (!rates.some((one) => isSame(one, target))) strategies.set(target, { kind: "none" });
+      for (const { local, remote, bytesPerSecond } of rates)
+        strategies.set({ local, remote }, { kind: "rate", rateBytesPerSecond: Math.round(bytesPerSecond) });
+      before = rates;
+    },
+    close: () => {
+      strategies[Symbol.dispose]();
+      forget();
+      actor.remove();
+    },
+  };
+}
+
+const isSame = (one: SubflowRate, other: SubflowRate): boolean =>
+  one.local.address === other.local.address &&
+  one.local.port === other.local.port &&
+  one.remote.address === other.remote.address &&
+  one.remote.port === other.remote.port;
+
+/**
+ * Rate 0: pacing cannot say it, since the scheduler hands an idle subflow 64 KiB however slowly it is paced. A backup is left
+ * alone while another path is there (MP_PRIO).
+ */
+export function leaveOut(lab: Lab, host: string, address: string, out: boolean): void {
+  const flag = out ? "backup" : "nobackup";
+  runTool(lab.host(host).netns, "ip", ["mptcp", "endpoint", "change", address, flag]);
+}
