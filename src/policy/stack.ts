@@ -43,6 +43,8 @@ export interface SubflowFacts {
   readonly pacingRate: u64;
   /** 2^64 - 1 without a limit. */
   readonly maxPacingRate: u64;
+  /** Who paces, `enum sk_pacing` (include/net/sock.h): 0 nobody, 1 the socket itself, 2 the queueing discipline fq. */
+  readonly pacingStatus: u32;
   /** The kernel's last sample; 0 when there is none. */
   readonly deliveryRate: u64;
   /** See `congestionState`. */
@@ -67,6 +69,8 @@ export interface StackSocket extends SubflowFacts {
   cwndCount: u32;
   /** The kernel sets it anew after every ACK, unless congestion control has a `congControl`. */
   pacingRate: u64;
+  /** A cap on pacing makes the socket pace itself, also after it is lifted: unless this is written. */
+  pacingStatus: u32;
   /** Caps pacing, from now on. Writing it costs a call of setsockopt: write what has changed. */
   maxPacingRate: u64;
   /** undefined on plain TCP. */

@@ -116,7 +116,10 @@ describe("strategy rate", () => {
     for (const subflow of [free, limited]) obey(subflow, { kind: strategy.rate, rateBytesPerSecond: 1_000_000 });
     limited.set({ maxPacingRate: 300_000 });
     limited.ack(1, refreshUs);
+    // As the kernel does where there is a limit.
+    for (const subflow of [free, limited]) subflow.set({ pacingStatus: 1 });
     for (const subflow of [free, limited]) obey(subflow, { kind: strategy.none });
+    expect([free, limited].map((subflow) => subflow.get("pacingStatus"))).toEqual([0n, 1n]);
     expect(free.get("maxPacingRate")).toBe(unlimited);
     expect(limited.get("maxPacingRate")).toBe(300_000n);
   });

@@ -18,6 +18,8 @@ const memoryFields = {
   /** The cap of pacing that was set for the strategy, 0 while none is, and the one that was there without it. */
   paced: u64,
   unpaced: u64,
+  /** Who paced before: see `StackSocket.pacingStatus`. */
+  pacedBy: u32,
   /**
    * Coupled: the window grows by one for as many packets as this; of OLIA, what it grows or shrinks by per packet, times the
    * window, of 65 536. What a loss leaves of the window, of 65 536.

@@ -5,10 +5,14 @@ import type { Memory, State } from "./memory.ts";
 /** SO_MAX_PACING_RATE without a limit, in the four bytes that it has here; in the kernel it is then 2^64 - 1. */
 const unlimited = 0xffff_ffff;
 
+/** SK_PACING_NONE (include/net/sock.h). */
+const NOBODY = 0;
+
 /** Begins to pace, and notes what the application wanted. */
 export function beginPacing(socket: StackSocket, mine: Memory, { strategies }: State): void {
   mine.unpaced = min(socket.maxPacingRate, unlimited);
   mine.paced = mine.unpaced;
+  mine.pacedBy = socket.pacingStatus;
   const its = strategies.get(socket.flow);
   if (its === undefined) return;
   // What paced before this and was replaced while it did has left its own cap behind, and this.
@@ -31,6 +35,8 @@ export function pace(socket: StackSocket, mine: Memory, rate: u64, slack: u64): 
 export function endPacing(socket: StackSocket, mine: Memory, { strategies }: State): void {
   if (min(socket.maxPacingRate, unlimited) === mine.paced) socket.maxPacingRate = mine.unpaced;
   mine.paced = 0;
+  // Else it would pace itself from now on.
+  if (mine.pacedBy === NOBODY && mine.unpaced === unlimited) socket.pacingStatus = NOBODY;
   const its = strategies.get(socket.flow);
   if (its !== undefined) its.unpaced = 0;
 }

@@ -30,6 +30,7 @@ const facts: Readonly<Record<string, readonly [symbol: string, shift?: bigint]>>
   isCwndLimited: ["tcp_sock.is_cwnd_limited"],
   caState: ["inet_connection_sock.icsk_ca_state"],
   maxPacingRate: ["sock.sk_max_pacing_rate"],
+  pacingStatus: ["sock.sk_pacing_status"],
 };
 
 const TCP_CLOSE = 7;

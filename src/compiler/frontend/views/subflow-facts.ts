@@ -49,6 +49,7 @@ export const plainFacts: Readonly<Record<string, PlainFact>> = {
   lastEventUs: tcp("tcp_mstamp", "u64"),
   queuedBytes: { struct: "sock", field: "sk_wmem_queued", type: "u32" },
   pacingRate: { struct: "sock", field: "sk_pacing_rate", type: "u64", writable: true },
+  pacingStatus: { struct: "sock", field: "sk_pacing_status", type: "u32", writable: true },
   maxPacingRate: { struct: "sock", field: "sk_max_pacing_rate", type: "u64" },
 };
 
