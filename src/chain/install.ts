@@ -63,6 +63,7 @@ import { openHostState, removeUnusedHostState, withoutFilled, type HostState } f
 import { isIterator, programPin } from "./generations.ts";
 import { loadInert } from "./inert.ts";
 import { completeInputs, readWord } from "./inputs.ts";
+import { keepToNamespace } from "./namespace.ts";
 import type { ChainOptions } from "./policy-chain.ts";
 import { isRelinked, pinAgain } from "./relink.ts";
 import { cleanUp, openChain } from "./chains.ts";
@@ -109,7 +110,7 @@ export function submitChain(blueprint: Blueprint): RunningChain {
     // Before anything is made: names that are wrong should not cost a compilation.
     const interfaces = (options.interfaces ?? []).map((one) => ({ name: one, index: interfaceIndex(one) }));
     checkControls(blueprint);
-    const compiled = compileBlueprint(blueprint);
+    const compiled = keepToNamespace(compileBlueprint(blueprint), options);
     cleanUp();
     const pins = beginPins(name);
     const links: KernelLink[] = [];
@@ -195,7 +196,7 @@ function replaceHere(blueprint: Blueprint, running: RunningChain, old: ChainDesc
   const draft = describe(blueprint, old, old.attachments, old);
   if (isRelinked(old, { ...draft, actors: wanted })) return relinkHere(draft, running, partners);
   const counters = carriedCounters(old, selector, partners);
-  const compiled = compileBlueprint(blueprint, counters);
+  const compiled = keepToNamespace(compileBlueprint(blueprint, counters), options);
   const pins = beginChange(name);
   const held: { close(): void }[] = [];
   const hold = <T extends { close(): void }>(object: T): T => {

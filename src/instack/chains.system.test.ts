@@ -5,13 +5,15 @@ import { emptcp, listInStack, registerInStack, Strategies } from "./index.ts";
 import { Connections, makeNetns } from "./testing/connections.ts";
 
 const netns = `emptcp-controls-${process.pid}`;
+const elsewhere = `${netns}-other`;
 const name = `emc_${process.pid}`;
 const title = `test-controls-${process.pid}`;
 let open: Connections | undefined;
 
 beforeAll(() => {
   makeNetns(netns);
-  setDefaultCongestionControl("reno", netns);
+  makeNetns(elsewhere);
+  for (const one of [netns, elsewhere]) setDefaultCongestionControl("reno", one);
 });
 afterEach(() => {
   open?.close();
@@ -19,7 +21,9 @@ afterEach(() => {
   for (const chain of listChains()) if (chain.name === title) chain.remove();
   for (const running of listInStack()) if (running.name === name) running.remove();
 });
-afterAll(() => deleteNetns(netns));
+afterAll(() => {
+  for (const one of [netns, elsewhere]) deleteNetns(one);
+});
 
 const chain = (control: string) =>
   new PolicyChain(new SelectorChain(), new ActorChain().add("stack_rate", { rate: "40mbit", control }), {
@@ -50,4 +54,19 @@ test("a chain gives sockets congestion control that is registered, and its strat
   expect(ports()).toHaveLength(2);
   running.remove();
   expect(ports()).toHaveLength(0);
+});
+
+test("a chain leaves the sockets of other network namespaces alone", async () => {
+  registerInStack(emptcp, { name, base: "reno" });
+  const running = chain(name).submit();
+  await running.replace(chain(name));
+  open = await Connections.open(elsewhere, 1);
+  await open.send(50_000);
+  expect(open.congestionControls()).toEqual({ reno: 2 });
+  const own = await Connections.open(netns, 1);
+  try {
+    expect(own.congestionControls()).toEqual({ [name]: 2 });
+  } finally {
+    own.close();
+  }
 });

@@ -4,6 +4,7 @@ export * from "./mptcp-events.ts";
 export * from "./mptcp-info.ts";
 export * from "./netlink.ts";
 export * from "./netns.ts";
+export * from "./netns-cookie.ts";
 export * from "./nfqueue.ts";
 export * from "./ring-buffer.ts";
 export * from "./sockaddr.ts";
