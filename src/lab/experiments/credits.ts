@@ -2,15 +2,12 @@
  * Use case 1 of the paper (section V, figure 7): congestion that is not caused. Parallel downloads over two bottlenecks with
  * small buffers, by the kernel's default congestion control, and by credits that the client's ACKs bring.
  */
-import { ActorChain, PolicyChain, SelectorChain } from "../../chain/index.ts";
-import { registerInStack } from "../../instack/index.ts";
-import { emptcp } from "../../policies/stack/index.ts";
-import { createLab, type Lab } from "../lab.ts";
+import { createLab } from "../lab.ts";
 import type { Section } from "../report/report.ts";
+import { arrangeCredits, grantedShare } from "./credits/arrange.ts";
 import { download, type Sample } from "./credits/measure.ts";
-import { bottleneck, bottlenecks, place, uplinks } from "./credits/place.ts";
+import { bottleneck, place } from "./credits/place.ts";
 import {
-  attachChain,
   changePercent,
   formatChange,
   formatSpread,
@@ -20,9 +17,6 @@ import {
   type ExperimentOptions,
   type Findings,
 } from "./experiment.ts";
-
-/** A little less than the bottlenecks carry, so that what gathers in their queues flows off again. */
-const grantedShare = 0.99;
 
 const sides = ["cubic", "credits"] as const;
 type Side = (typeof sides)[number];
@@ -37,24 +31,6 @@ interface Plan {
 const whole: Plan = { connections: [1, 5, 10, 20, 30], rounds: 3, seconds: 8 };
 const quick: Plan = { connections: [10, 30], rounds: 1, seconds: 4 };
 
-/** Puts everything for one side in its place; the function returned takes it away. */
-function arrange(lab: Lab, side: Side): () => void {
-  if (side === "cubic") return () => {};
-  const undo: (() => void)[] = [];
-  // One for all hosts of the kernel.
-  const stack = registerInStack(emptcp, { name: `credits${process.pid}`, stays: false });
-  undo.push(() => void stack.remove());
-  const attach = (host: string, title: string, actors: ActorChain, interfaces: readonly string[]) =>
-    undo.push(attachChain(lab, host, title, new PolicyChain(new SelectorChain(), actors), interfaces).detach);
-  const rate = `${Math.round(bottleneck.rateMbit * grantedShare * 1000)}kbit`;
-  // A budget for each bottleneck.
-  for (const link of bottlenecks)
-    attach("client", `grants-${link}`, new ActorChain().add("grant_credits", { rate }), [link]);
-  attach("server", "audit", new ActorChain().add("audit_credits"), uplinks);
-  attach("server", "spend", new ActorChain().add("stack_credit", { control: stack.name }), []);
-  return () => undo.reverse().forEach((one) => one());
-}
-
 type Samples = Readonly<Record<Side, readonly Sample[]>>;
 
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
@@ -64,14 +40,14 @@ async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): 
   for (const connections of plan.connections) {
     results.push(
       await inTurn(sides, plan.rounds, async (side, round) => {
-        const undo = arrange(lab, side);
+        const credits = side === "credits" ? arrangeCredits(lab) : undefined;
         try {
           const sample = await download(lab, connections, plan.seconds);
           const done = `${connections} connections, ${sideNames[side]}, round ${round + 1} of ${plan.rounds}`;
           onProgress(`${done}: ${sample.mbit.toFixed(1)} Mbit/s, ${total(sample)} retransmissions`);
           return sample;
         } finally {
-          undo();
+          credits?.undo();
         }
       }),
     );
