@@ -10,7 +10,7 @@ import {
   type NetlinkMessage,
 } from "./netlink.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
-import { addressText, AF_INET, AF_INET6, type SocketAddress } from "./sockaddr.ts";
+import { addressBytes, addressText, AF_INET, AF_INET6, familyOf, type SocketAddress } from "./sockaddr.ts";
 import { parseTcpInfo, type TcpInfo } from "./tcp-info.ts";
 
 const NETLINK_SOCK_DIAG = 4;
@@ -119,12 +119,8 @@ const attempts = 4;
  * @throws SystemCallError; InterruptedDumpError when sockets come and go faster than they can be listed.
  */
 export function dumpTcpSockets(netns?: NetworkNamespace): TcpSocket[] {
-  const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
-  try {
-    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family, IPPROTO_TCP, parseDiagMessage));
-  } finally {
-    socket.close();
-  }
+  using sockets = new SocketReader(netns);
+  return sockets.tcp();
 }
 
 /**
@@ -132,34 +128,103 @@ export function dumpTcpSockets(netns?: NetworkNamespace): TcpSocket[] {
  * @throws as {@link dumpTcpSockets}
  */
 export function dumpMptcpSockets(netns?: NetworkNamespace): MptcpSocket[] {
-  const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
-  try {
-    return [AF_INET, AF_INET6].flatMap((family) => dumpFamily(socket, family, IPPROTO_MPTCP, parseMptcpDiagMessage));
-  } catch (error) {
-    // Without CONFIG_INET_MPTCP_DIAG nobody answers for the protocol.
-    if (hasErrno(error, "ENOENT", "EINVAL", "EPROTONOSUPPORT")) return [];
-    throw error;
-  } finally {
-    socket.close();
-  }
+  using sockets = new SocketReader(netns);
+  return sockets.mptcp();
 }
 
-function dumpFamily<T>(
-  socket: NetlinkSocket,
+const requestBytes = 56;
+/** Stands for any socket with these addresses and ports. */
+const noCookie = 0xffff_ffff;
+
+function encodeRequest(
   family: number,
   protocol: number,
-  parse: (message: NetlinkMessage) => T | undefined,
-): T[] {
-  const request = new Uint8Array(56);
+  fill: (data: DataView, bytes: Uint8Array) => void,
+): Uint8Array {
+  const request = new Uint8Array(requestBytes);
   const allStates = 0xffff;
   request.set([family, Math.min(protocol, 0xff), (1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_CONG - 1))]);
-  new DataView(request.buffer).setUint32(4, allStates, true);
-  const payload = protocol > 0xff ? concat([request, encodeAttributes(requestAttributes, { protocol })]) : request;
-  for (let attempt = 1; ; attempt++) {
+  const data = new DataView(request.buffer);
+  data.setUint32(4, allStates, true);
+  fill(data, request);
+  return protocol > 0xff ? concat([request, encodeAttributes(requestAttributes, { protocol })]) : request;
+}
+
+/** Asks for sockets of one namespace, all or a single one, over a netlink socket that stays open. */
+export class SocketReader implements Disposable {
+  readonly #socket: NetlinkSocket;
+  #open = true;
+
+  constructor(netns?: NetworkNamespace) {
+    this.#socket = withNetns(netns, () => new NetlinkSocket(NETLINK_SOCK_DIAG));
+  }
+
+  /** @throws as {@link dumpTcpSockets} */
+  tcp(): TcpSocket[] {
+    return [AF_INET, AF_INET6].flatMap((family) => this.#dump(family, IPPROTO_TCP, parseDiagMessage));
+  }
+
+  /** @throws as {@link dumpTcpSockets} */
+  mptcp(): MptcpSocket[] {
     try {
-      return socket.dump(SOCK_DIAG_BY_FAMILY, payload).flatMap((message) => parse(message) ?? []);
+      return [AF_INET, AF_INET6].flatMap((family) => this.#dump(family, IPPROTO_MPTCP, parseMptcpDiagMessage));
     } catch (error) {
-      if (!(error instanceof InterruptedDumpError) || attempt === attempts) throw error;
+      // Without CONFIG_INET_MPTCP_DIAG nobody answers for the protocol.
+      if (hasErrno(error, "ENOENT", "EINVAL", "EPROTONOSUPPORT")) return [];
+      throw error;
+    }
+  }
+
+  /** The TCP socket with these ends; undefined when there is none. @throws SystemCallError, RangeError for no IP address */
+  tcpBetween(local: SocketAddress, remote: SocketAddress): TcpSocket | undefined {
+    const request = encodeRequest(familyOf(local.address), IPPROTO_TCP, (data, bytes) => {
+      data.setUint16(8, local.port);
+      data.setUint16(10, remote.port);
+      bytes.set(addressBytes(local.address), 12);
+      bytes.set(addressBytes(remote.address), 28);
+      data.setUint32(48, noCookie, true);
+      data.setUint32(52, noCookie, true);
+    });
+    return this.#one(request, parseDiagMessage);
+  }
+
+  /** The MPTCP connection with this token; undefined when there is none. @throws SystemCallError */
+  mptcpByToken(token: number): MptcpSocket | undefined {
+    // The place of the cookie is the token's.
+    const request = encodeRequest(AF_INET, IPPROTO_MPTCP, (data) => data.setUint32(48, token, true));
+    return this.#one(request, parseMptcpDiagMessage);
+  }
+
+  /** Safe to call twice. */
+  close(): void {
+    if (this.#open) this.#socket.close();
+    this.#open = false;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #one<T>(request: Uint8Array, parse: (message: NetlinkMessage) => T | undefined): T | undefined {
+    try {
+      return this.#socket
+        .ask(SOCK_DIAG_BY_FAMILY, 0, request)
+        .map(parse)
+        .find((one) => one !== undefined);
+    } catch (error) {
+      if (hasErrno(error, "ENOENT", "ESTALE")) return undefined;
+      throw error;
+    }
+  }
+
+  #dump<T>(family: number, protocol: number, parse: (message: NetlinkMessage) => T | undefined): T[] {
+    const request = encodeRequest(family, protocol, () => undefined);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return this.#socket.dump(SOCK_DIAG_BY_FAMILY, request).flatMap((message) => parse(message) ?? []);
+      } catch (error) {
+        if (!(error instanceof InterruptedDumpError) || attempt === attempts) throw error;
+      }
     }
   }
 }

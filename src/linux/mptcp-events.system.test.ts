@@ -3,7 +3,7 @@ import { once } from "node:events";
 import type { AddressInfo, Socket } from "node:net";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { dumpMptcpSockets, dumpTcpSockets } from "./diag.ts";
-import { readMptcpEvents, type MptcpEvent } from "./mptcp-events.ts";
+import { watchPathManager, type MptcpEvent } from "./mptcp-events.ts";
 import { createNetns, deleteNetns, withNetns } from "./netns.ts";
 import { connectMptcp, listenMptcp } from "./sockets.ts";
 
@@ -15,9 +15,9 @@ beforeEach(() => {
 });
 afterEach(() => deleteNetns(name));
 
-test("readMptcpEvents() tells of connections of its namespace, whose tokens dumpMptcpSockets() lists while they last", async () => {
+test("watchPathManager() tells of connections of its namespace, whose tokens dumpMptcpSockets() lists while they last", async () => {
   const events: MptcpEvent[] = [];
-  using _reader = readMptcpEvents({ event: (event) => events.push(event) }, name);
+  using _reader = watchPathManager({ event: (event) => events.push(event) }, { netns: name });
   const server = await listenMptcp({ address: "127.0.0.1", port: 0, netns: name });
   const accepted = once(server, "connection") as Promise<[Socket]>;
   const { port } = server.address() as AddressInfo;

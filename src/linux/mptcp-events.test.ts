@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseMptcpDiagMessage } from "./diag.ts";
-import { findGroup, parseMptcpEvent } from "./mptcp-events.ts";
+import { parseMptcpEvent } from "./mptcp-events.ts";
 import { concat, encodeAttributes, type AttributeTable, type NetlinkMessage } from "./netlink.ts";
 
 const generic = (command: number, table: AttributeTable, values: Record<string, unknown>): NetlinkMessage => ({
@@ -82,17 +82,6 @@ describe("parseMptcpEvent()", () => {
       expect(parseMptcpEvent({ payload: payload.subarray(0, length) }, 0)?.token ?? 7).toBe(7);
     expect(parseMptcpEvent(generic(99, table, { token: 7 }), 0)).toBeUndefined();
   });
-});
-
-test("findGroup() finds a group of a family among others", () => {
-  const group = { name: [1, "string"], id: [2, "u32"] } as const;
-  const table = { id: [1, "u16"], name: [2, "string"], groups: [7, { one: [1, group], two: [2, group] }] } as const;
-  const family = (name: string, id: number) =>
-    generic(1, table, { id: 1, name, groups: { one: { name: "cmds", id }, two: { name: "events", id: id + 1 } } });
-  const families = [family("other", 10), family("mptcp_pm", 20)];
-  expect(findGroup(families, "mptcp_pm", "events")).toBe(21);
-  expect(findGroup(families, "mptcp_pm", "none")).toBeUndefined();
-  expect(findGroup(families, "absent", "events")).toBeUndefined();
 });
 
 test("parseMptcpDiagMessage() reads a connection's token and counters", () => {

@@ -3,6 +3,7 @@
  * group `mptcp_pm_events` (include/uapi/linux/mptcp_pm.h).
  */
 import { watch } from "./ffi.ts";
+import { findFamily, NoSuchFamilyError } from "./generic-netlink.ts";
 import {
   decodeAttributes,
   decodeMessages,
@@ -11,18 +12,12 @@ import {
   type NetlinkMessage,
 } from "./netlink.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
+import { pathManagerEvents, pathManagerFamily } from "./path-manager-table.ts";
 import { addressText, type SocketAddress } from "./sockaddr.ts";
 import { hasErrno, receive, setOption, SO_RCVBUFFORCE, SOL_SOCKET } from "./socket-calls.ts";
 
 const NETLINK_GENERIC = 16;
-const GENL_ID_CTRL = 0x10;
-const CTRL_CMD_GETFAMILY = 3;
-const SOL_NETLINK = 270;
-const NETLINK_ADD_MEMBERSHIP = 1;
 const genericHeaderLength = 4;
-const receiveBufferBytes = 4 << 20;
-const familyName = "mptcp_pm";
-const groupName = "mptcp_pm_events";
 
 const kinds = {
   1: "created",
@@ -78,6 +73,8 @@ export type MptcpEvent = {
   readonly interfaceIndex?: number;
   /** RFC 8684, section 3.6. */
   readonly resetReason?: number;
+  /** The reset says that trying again later may do. */
+  readonly resetTransient?: boolean;
   readonly serverSide?: boolean;
   /** The peer takes no subflows to the address of the first one. */
   readonly denyJoinId0?: boolean;
@@ -90,7 +87,18 @@ export function parseMptcpEvent(message: Pick<NetlinkMessage, "payload">, timeMs
   const kind = (kinds as Readonly<Record<number, MptcpEventKind>>)[payload[0]];
   if (kind === undefined) return undefined;
   const found = decodeAttributes(attributes, payload.subarray(genericHeaderLength));
-  const { token, localId, remoteId, backup, error, interfaceIndex, resetReason, serverSide, flags = 0 } = found;
+  const {
+    token,
+    localId,
+    remoteId,
+    backup,
+    error,
+    interfaceIndex,
+    resetReason,
+    resetFlags,
+    serverSide,
+    flags = 0,
+  } = found;
   const local = endOf(found.localAddress4 ?? found.localAddress6, found.localPort);
   const remote = endOf(found.remoteAddress4 ?? found.remoteAddress6, found.remotePort);
   return {
@@ -105,6 +113,7 @@ export function parseMptcpEvent(message: Pick<NetlinkMessage, "payload">, timeMs
     ...(error !== undefined && { error }),
     ...(interfaceIndex !== undefined && { interfaceIndex }),
     ...(resetReason !== undefined && { resetReason }),
+    ...(resetFlags !== undefined && { resetTransient: resetFlags !== 0 }),
     ...((serverSide !== undefined || (flags & eventFlags.serverSide) !== 0) && {
       serverSide: serverSide === 1 || (flags & eventFlags.serverSide) !== 0,
     }),
@@ -117,23 +126,6 @@ function endOf(address: Uint8Array | undefined, port = 0): SocketAddress | undef
   return isAddress ? { address: addressText(address), port } : undefined;
 }
 
-const familyAttributes = { id: [1, "u16"], name: [2, "string"], groups: [7, "bytes"] } as const;
-const groupAttributes = { name: [1, "string"], id: [2, "u32"] } as const;
-
-/** The number of the event group; undefined when the kernel has no such family or group. */
-export function findGroup(families: readonly NetlinkMessage[], family: string, group: string): number | undefined {
-  for (const { payload } of families) {
-    const found = decodeAttributes(familyAttributes, payload.subarray(genericHeaderLength));
-    if (found.name !== family || found.groups === undefined) continue;
-    // Groups are nested under numbers from 1 on.
-    const numbered = Array.from({ length: 8 }, (_, i) => [`group${i}`, [i + 1, groupAttributes]] as const);
-    const groups = decodeAttributes(Object.fromEntries(numbered), found.groups);
-    const wanted = Object.values(groups).find((one) => (one as { name?: string }).name === group);
-    if (wanted) return (wanted as { id?: number }).id;
-  }
-  return undefined;
-}
-
 export interface MptcpEventReader extends Disposable {
   /** Hands over what is there now. The event loop does so by itself. */
   drain(): void;
@@ -143,25 +135,37 @@ export interface MptcpEventReader extends Disposable {
 
 export interface MptcpEventHandlers {
   readonly event: (event: MptcpEvent) => void;
-  /** The kernel had more events than there was room for; some are missing. */
+  /**
+   * There were more events than the kernel had room for, and some are missing. It comes once for each time that happened,
+   * after the events that are left: what is asked of the kernel then is newer than all of them.
+   */
   readonly lost?: () => void;
 }
 
+export type MptcpEventOptions = {
+  readonly netns?: NetworkNamespace | undefined;
+  /** Room for events that were not read yet; some 500 bytes each. */
+  readonly receiveBufferBytes?: number;
+};
+
+/** After so many datagrams other work of the event loop gets its turn. */
+const mostAtOnce = 1000;
+
 /**
- * Reads the path manager's events of a network namespace on the event loop, until closed.
- * @throws Error without CAP_NET_ADMIN, and on a kernel without MPTCP; SystemCallError.
+ * Tells what the path manager of a network namespace tells, on the event loop, until closed. Nothing runs while nothing
+ * happens. Where user space manages paths, the kernel accepts subflows only while somebody listens like this.
+ * @throws NoSuchFamilyError on a kernel without MPTCP; Error without CAP_NET_ADMIN; SystemCallError.
  */
-export function readMptcpEvents({ event, lost }: MptcpEventHandlers, netns?: NetworkNamespace): MptcpEventReader {
+export function watchPathManager(
+  { event, lost }: MptcpEventHandlers,
+  { netns, receiveBufferBytes = 4 << 20 }: MptcpEventOptions = {},
+): MptcpEventReader {
   const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_GENERIC));
   try {
-    const families = socket.dump(GENL_ID_CTRL, Uint8Array.of(CTRL_CMD_GETFAMILY, 1, 0, 0));
-    const group = findGroup(families, familyName, groupName);
-    if (group === undefined)
-      throw new Error(
-        `Cannot read MPTCP events: this kernel has no ${groupName}; it needs CONFIG_MPTCP, Linux 5.12 or later`,
-      );
+    const group = findFamily(socket, pathManagerFamily.name)?.groups.get(pathManagerEvents);
+    if (group === undefined) throw new NoSuchFamilyError(pathManagerEvents, "CONFIG_MPTCP=y, Linux 5.12 or newer");
     setOption(socket.fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferBytes);
-    setOption(socket.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    socket.join(group);
   } catch (error) {
     socket.close();
     if (hasErrno(error, "EPERM"))
@@ -170,22 +174,35 @@ export function readMptcpEvents({ event, lost }: MptcpEventHandlers, netns?: Net
   }
   const buffer = new Uint8Array(64 * 1024);
   let open = true;
+  let missed = false;
+  /** One datagram; undefined when there is none. */
   const receiveOne = (): Uint8Array | undefined => {
     try {
       const length = receive(socket.fd, buffer, 0);
       return length === undefined ? undefined : buffer.subarray(0, length);
     } catch (error) {
       if (!hasErrno(error, "ENOBUFS")) throw error;
-      lost?.();
-      return new Uint8Array(0);
+      missed = true;
+      return buffer.subarray(0, 0);
+    }
+  };
+  /** A handler may close this, and then nothing more is handed over. */
+  const handOver = (bytes: Uint8Array) => {
+    const timeMs = Date.now();
+    for (const message of decodeMessages(bytes)) {
+      const parsed = parseMptcpEvent(message, timeMs);
+      if (parsed && open) event(parsed);
     }
   };
   const drain = () => {
-    for (let bytes = open ? receiveOne() : undefined; bytes; bytes = open ? receiveOne() : undefined)
-      for (const message of decodeMessages(bytes)) {
-        const parsed = parseMptcpEvent(message, Date.now());
-        if (parsed) event(parsed);
-      }
+    for (let count = 0; count < mostAtOnce; count++) {
+      const bytes = open ? receiveOne() : undefined;
+      if (!bytes) break;
+      handOver(bytes);
+    }
+    if (!missed || !open) return;
+    missed = false;
+    lost?.();
   };
   const stop = watch(socket.fd, drain);
   const close = () => {

@@ -22,6 +22,8 @@ const fields = {
   addAddrSignal: [1, 1],
   addAddrAccepted: [2, 1],
   subflowsMax: [3, 1],
+  addAddrSignalMax: [4, 1],
+  addAddrAcceptedMax: [5, 1],
   flags: [8, 4],
   token: [12, 4],
   retransmits: [44, 4],
@@ -29,16 +31,25 @@ const fields = {
   bytesSent: [56, 8],
   bytesReceived: [64, 8],
   bytesAcked: [72, 8],
+  /** Since Linux 6.8. */
+  subflowsTotal: [80, 1],
+  /** Since Linux 6.11: time since, in ms. */
+  lastDataSentMs: [84, 4],
+  lastDataReceivedMs: [88, 4],
+  lastAckReceivedMs: [92, 4],
 } as const satisfies Record<string, Field>;
 
-/** Data sequence numbers: of what the application wrote last, and of what the peer has acknowledged. */
-const sequences = { written: 16, acknowledged: 24 };
+/** Data sequence numbers: they start anywhere in 64 bits. */
+const sequences = { writeSeq: 16, sndUna: 24, rcvNxt: 32 } as const;
 
 const FLAG_FALLBACK = 1;
 
 export type MptcpSubflow = { readonly local: SocketAddress; readonly remote: SocketAddress; readonly tcp: TcpInfo };
 
 export type MptcpCounters = { readonly [name in keyof typeof fields]: number } & {
+  /** Of the byte that the application writes next, of the first that the peer has not acknowledged, of the next to come. */
+  readonly [name in keyof typeof sequences]: bigint;
+} & {
   /** What the application wrote and the peer has not acknowledged as data: sent or not. */
   readonly unackedBytes: number;
 };
@@ -102,9 +113,11 @@ export function parseMptcpInfo(bytes: Uint8Array): MptcpCounters {
     return size === 4 ? data.getUint32(offset, true) : Number(data.getBigUint64(offset, true));
   };
   const sequence = (offset: number) => (offset + 8 <= bytes.length ? data.getBigUint64(offset, true) : 0n);
-  const unacked = BigInt.asUintN(64, sequence(sequences.written) - sequence(sequences.acknowledged));
-  const counters = Object.entries(fields).map(([name, field]) => [name, read(field)]);
-  return Object.fromEntries([...counters, ["unackedBytes", Number(unacked)]]) as MptcpCounters;
+  return Object.fromEntries<number | bigint>([
+    ...Object.entries(fields).map(([name, field]) => [name, read(field)] as const),
+    ...Object.entries(sequences).map(([name, offset]) => [name, sequence(offset)] as const),
+    ["unackedBytes", Number(BigInt.asUintN(64, sequence(sequences.writeSeq) - sequence(sequences.sndUna)))],
+  ]) as MptcpCounters;
 }
 
 /** A connection that fell back answers like a TCP socket; a listener or a kernel without the option does not. */

@@ -6,18 +6,25 @@ import { SystemCallError } from "./ffi.ts";
 import * as sock from "./socket-calls.ts";
 
 const AF_NETLINK = 16;
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const NLM_F_REQUEST = 1;
 const NLM_F_DUMP_INTR = 0x10;
 const NLM_F_DUMP = 0x300;
 const NLM_F_ACK = 4;
+const NLM_F_CAPPED = 0x100;
+const NLM_F_ACK_TLVS = 0x200;
 const NLA_TYPE_MASK = 0x3fff;
 const headerLength = 16;
 const align = (length: number) => (length + 3) & ~3;
 
 /** How an attribute's payload is read. `be…` are in network byte order; a table makes it nested. */
-export type AttributeKind = "u8" | "u16" | "u32" | "u64" | "be16" | "be32" | "string" | "bytes" | AttributeTable;
+export type AttributeKind =
+  "u8" | "u16" | "u32" | "u64" | "s32" | "be16" | "be32" | "string" | "bytes" | AttributeTable;
 export type AttributeTable = { readonly [name: string]: readonly [id: number, kind: AttributeKind] };
 
 /** What a table's attributes become: numbers, bigints, strings, bytes or nested records, each of them possibly absent. */
@@ -107,6 +114,7 @@ const scalars = {
   u8: [1, (d: DataView) => d.getUint8(0), (d: DataView, v: number) => d.setUint8(0, v)],
   u16: [2, (d: DataView) => d.getUint16(0, true), (d: DataView, v: number) => d.setUint16(0, v, true)],
   u32: [4, (d: DataView) => d.getUint32(0, true), (d: DataView, v: number) => d.setUint32(0, v, true)],
+  s32: [4, (d: DataView) => d.getInt32(0, true), (d: DataView, v: number) => d.setInt32(0, v, true)],
   u64: [8, (d: DataView) => d.getBigUint64(0, true), (d: DataView, v: bigint) => d.setBigUint64(0, v, true)],
   be16: [2, (d: DataView) => d.getUint16(0), (d: DataView, v: number) => d.setUint16(0, v)],
   be32: [4, (d: DataView) => d.getUint32(0), (d: DataView, v: number) => d.setUint32(0, v)],
@@ -145,8 +153,23 @@ export class InterruptedDumpError extends Error {
   override readonly name = "InterruptedDumpError";
 }
 
+/** The kernel's answer to a request that it refused. */
+export class NetlinkError extends SystemCallError {
+  /** Its own words (an extended acknowledgement), where it gave any. */
+  readonly kernelMessage: string | undefined;
+  constructor(errno: number, request: string, kernelMessage?: string) {
+    super("netlink", errno, kernelMessage === undefined ? request : `${request}: ${kernelMessage}`);
+    this.name = "NetlinkError";
+    this.kernelMessage = kernelMessage;
+  }
+}
+
+export type NetlinkRequest = { readonly type: number; readonly flags?: number; readonly payload: Uint8Array };
+
 const replyTimeoutMs = 2000;
 const bufferBytes = 64 * 1024;
+/** Requests in one datagram: their acknowledgements fit into any receive buffer. */
+const mostAtOnce = 64;
 
 /** A socket to one netlink family, in the namespace in which it was made. Requests are synchronous and short. */
 export class NetlinkSocket {
@@ -156,58 +179,120 @@ export class NetlinkSocket {
 
   constructor(protocol: number) {
     this.fd = sock.openSocket(AF_NETLINK, sock.SOCK_RAW, protocol);
+    // Sockets without a number of their own get no multicasts; the kernel chooses one.
+    sock.bindSocket(this.fd, Uint8Array.of(AF_NETLINK, ...new Uint8Array(11)));
+    for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK]) {
+      try {
+        sock.setOption(this.fd, SOL_NETLINK, option, 1);
+      } catch {
+        // Before Linux 4.12: errors come without the kernel's words.
+      }
+    }
+  }
+
+  /** From now on messages of a multicast group arrive, too. @throws SystemCallError */
+  join(group: number): void {
+    sock.setOption(this.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
   }
 
   /**
    * All answers to a dump request.
-   * @throws InterruptedDumpError, SystemCallError (the kernel's answer).
+   * @throws InterruptedDumpError, NetlinkError (the kernel's answer).
    */
   dump(type: number, payload: Uint8Array): NetlinkMessage[] {
-    const sequence = ++this.#sequence;
-    sock.sendBytes(this.fd, encodeMessage({ type, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence, payload }));
+    const sequence = this.#send([{ type, flags: NLM_F_DUMP, payload }]);
     const answers: NetlinkMessage[] = [];
     let interrupted = false;
     for (;;) {
-      for (const message of this.#receive(type, sequence)) {
+      for (const message of this.#receive(type)) {
+        if (message.sequence !== sequence) continue;
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0;
         if (message.type === NLMSG_DONE) {
-          throwOnError(message.payload, `dump of type ${type}`);
+          throwOnError(message, `dump of type ${type}`);
           if (interrupted) throw new InterruptedDumpError(`Cannot read netlink dump of type ${type}: interrupted`);
           return answers;
         }
-        if (message.type === NLMSG_ERROR) throwOnError(message.payload, `request of type ${type}`);
+        if (message.type === NLMSG_ERROR) throwOnError(message, `request of type ${type}`);
         // The buffer is used again for the next datagram.
         else answers.push({ ...message, payload: message.payload.slice() });
       }
     }
   }
 
-  /** Sends a request and waits for its acknowledgement. @throws SystemCallError (the kernel's answer). */
+  /** Sends a request and waits for its acknowledgement. @throws NetlinkError (the kernel's answer). */
   request(type: number, flags: number, payload: Uint8Array): void {
-    const sequence = ++this.#sequence;
-    sock.sendBytes(this.fd, encodeMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, sequence, payload }));
-    for (;;) {
-      for (const message of this.#receive(type, sequence)) {
-        if (message.type !== NLMSG_ERROR) continue;
-        throwOnError(message.payload, `request of type ${type}`);
-        return;
-      }
-    }
+    this.ask(type, flags, payload);
+  }
+
+  /** What the kernel answers to a request before it acknowledges it. @throws NetlinkError (the kernel's answer). */
+  ask(type: number, flags: number, payload: Uint8Array): NetlinkMessage[] {
+    const answers: NetlinkMessage[] = [];
+    const [error] = this.#exchange([{ type, flags, payload }], answers);
+    if (error) throw error;
+    return answers;
+  }
+
+  /** Sends requests together and waits for all acknowledgements: for each request its error, or undefined. */
+  requestAll(requests: readonly NetlinkRequest[]): (NetlinkError | undefined)[] {
+    const results: (NetlinkError | undefined)[] = [];
+    for (let at = 0; at < requests.length; at += mostAtOnce)
+      results.push(...this.#exchange(requests.slice(at, at + mostAtOnce), []));
+    return results;
   }
 
   close(): void {
     sock.closeSocket(this.fd);
   }
 
-  #receive(type: number, sequence: number): NetlinkMessage[] {
+  /** @returns the sequence number of the first request; the others follow it. */
+  #send(requests: readonly NetlinkRequest[]): number {
+    const first = this.#sequence + 1;
+    const messages = requests.map(({ type, flags = 0, payload }) =>
+      encodeMessage({ type, flags: flags | NLM_F_REQUEST, sequence: ++this.#sequence, payload }),
+    );
+    sock.sendBytes(this.fd, messages.length === 1 ? messages[0] : concat(messages));
+    return first;
+  }
+
+  #exchange(requests: readonly NetlinkRequest[], answers: NetlinkMessage[]): (NetlinkError | undefined)[] {
+    const first = this.#send(requests.map((one) => ({ ...one, flags: (one.flags ?? 0) | NLM_F_ACK })));
+    const results: (NetlinkError | undefined)[] = requests.map(() => undefined);
+    for (let left = requests.length; left > 0;) {
+      for (const message of this.#receive(requests[0].type)) {
+        const index = message.sequence - first;
+        if (index < 0 || index >= requests.length) continue;
+        if (message.type === NLMSG_ERROR) {
+          results[index] = errorOf(message, `request of type ${requests[index].type}`);
+          left--;
+        } else answers.push({ ...message, payload: message.payload.slice() });
+      }
+    }
+    return results;
+  }
+
+  #receive(type: number): NetlinkMessage[] {
     const length = sock.receive(this.fd, this.#buffer, replyTimeoutMs);
     if (length === undefined) throw new InterruptedDumpError(`Cannot read netlink answer to type ${type}: none came`);
-    return decodeMessages(this.#buffer.subarray(0, length)).filter((message) => message.sequence === sequence);
+    return decodeMessages(this.#buffer.subarray(0, length));
   }
 }
 
-function throwOnError(payload: Uint8Array, what: string): void {
-  if (payload.length < 4) return;
-  const code = new DataView(payload.buffer, payload.byteOffset).getInt32(0, true);
-  if (code < 0) throw new SystemCallError("netlink", -code, what);
+const acknowledgementAttributes = { message: [1, "string"] } as const;
+
+/** What an acknowledgement, or the end of a dump, says went wrong. */
+export function errorOf({ type, flags, payload }: NetlinkMessage, what: string): NetlinkError | undefined {
+  if (payload.length < 4) return undefined;
+  const data = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  const code = data.getInt32(0, true);
+  if (code >= 0) return undefined;
+  if ((flags & NLM_F_ACK_TLVS) === 0) return new NetlinkError(-code, what);
+  // An acknowledgement repeats the request, or its header alone, before what it has to add.
+  const repeated = type === NLMSG_DONE || payload.length < 8 ? 0 : data.getUint32(4, true);
+  const added = 4 + (type === NLMSG_DONE ? 0 : (flags & NLM_F_CAPPED) !== 0 ? headerLength : align(repeated));
+  return new NetlinkError(-code, what, decodeAttributes(acknowledgementAttributes, payload.subarray(added)).message);
+}
+
+function throwOnError(message: NetlinkMessage, what: string): void {
+  const error = errorOf(message, what);
+  if (error) throw error;
 }

@@ -5,12 +5,17 @@ type Field = readonly [offset: number, size: 1 | 4 | 8];
 /** Times are in µs, rates in bytes per second (2^64-1 for "no limit" becomes Infinity). */
 const fields = {
   state: [0, 1],
+  /** Of the same segment, one after the other, and how often the timer was doubled for it. */
   retransmits: [2, 1],
+  backoff: [4, 1],
   rtoUs: [8, 4],
   sndMss: [16, 4],
   rcvMss: [20, 4],
   unacked: [24, 4],
   lost: [32, 4],
+  lastDataSentMs: [44, 4],
+  lastDataReceivedMs: [52, 4],
+  lastAckReceivedMs: [56, 4],
   rttUs: [68, 4],
   rttvarUs: [72, 4],
   sndSsthresh: [76, 4],

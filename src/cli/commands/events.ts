@@ -1,6 +1,6 @@
 /** `emptcp events`: what chains and the path manager tell, as it happens. */
 import { InvalidArgumentError, type Command } from "commander";
-import { readMptcpEvents, type MptcpEvent } from "../../linux/mptcp-events.ts";
+import { watchPathManager, type MptcpEvent } from "../../linux/mptcp-events.ts";
 import { undoAtExit } from "../cleanup.ts";
 import { UsageError } from "../errors.ts";
 import { EventFeed, type NamedEvent } from "../events-feed.ts";
@@ -70,7 +70,7 @@ async function eventsCommand(
       event: (event: MptcpEvent) => tell(() => (json ? printJsonLine(mptcpJson(event)) : print(mptcpLine(event)))),
       lost: () => process.stderr.write("emptcp: Some events of the path manager were lost: too many at once\n"),
     };
-    const reader = mptcp ? readMptcpEvents(pathManager, netns) : undefined;
+    const reader = mptcp ? watchPathManager(pathManager, { netns }) : undefined;
     let feed: EventFeed | undefined;
     let timer: NodeJS.Timeout | undefined;
     const end = undoAtExit(() => {

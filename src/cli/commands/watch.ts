@@ -1,7 +1,7 @@
 /** `emptcp watch`: MPTCP connections and their subflows, live. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { InvalidArgumentError, Option, type Command } from "commander";
-import { readMptcpEvents, type MptcpEvent } from "../../linux/mptcp-events.ts";
+import { watchPathManager, type MptcpEvent } from "../../linux/mptcp-events.ts";
 import { undoAtExit } from "../cleanup.ts";
 import { CommandError } from "../errors.ts";
 import { print, printJson, printJsonLine, wantsColour } from "../output.ts";
@@ -96,7 +96,7 @@ class Watcher {
       if (this.events.length > most) this.events.shift();
     };
     try {
-      const reader = readMptcpEvents({ event }, this.#netns);
+      const reader = watchPathManager({ event }, { netns: this.#netns });
       return () => reader.close();
     } catch (error) {
       this.notes.push(`Path manager events are not shown: ${(error as Error).message}`);
