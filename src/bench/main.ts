@@ -1,17 +1,19 @@
 /**
- * `npm run bench`: what a chain costs per packet next to the same in C, how long it takes to compile and to submit, and what
- * a transfer loses. Progress goes to stderr; stdout gets the table, or with `--json` an array of rows.
+ * `npm run bench`: what a chain costs per packet next to the same in C, how long it takes to compile and to submit, what
+ * congestion control costs per ACK next to cubic, and what a transfer loses. Progress goes to stderr; stdout gets the table, or with `--json` an array of rows.
  */
 import { clangVersion } from "./baseline.ts";
 import { benchChains, benchHooks, type BenchChain, type BenchHook } from "./chains.ts";
 import { measureDurations, type ChainDurations } from "./durations.ts";
 import { linkedChains, timeLinked } from "./linked.ts";
 import { timePrograms } from "../lab/measure/programs.ts";
+import { measureInStack, type AckCost } from "./in-stack.ts";
 import { measureMembers } from "./members.ts";
+import { measureMetrics } from "./metrics.ts";
 import { timedPacket } from "./packets.ts";
 import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
 import { formatTable, rounded, type Row } from "./report.ts";
-import { measureThroughput } from "./throughput.ts";
+import { measureThroughput, type Throughput } from "./throughput.ts";
 
 const titles: Readonly<Record<BenchHook, string>> = { xdp: "XDP", tcx_ingress: "tc ingress" };
 
@@ -85,6 +87,19 @@ function changesRow(what: string, ms: number): Row {
   return { name: `changing ${what}`, ms: rounded(ms, ms < 1 ? 4 : 1), perSecond: rounded(1000 / ms, 1) };
 }
 
+function transferRow(name: string, { measured, baseline, ratio }: Throughput): Row {
+  return { name, mbitPerSecond: rounded(measured, 0), baseline: rounded(baseline, 0), ratio: rounded(ratio, 3) };
+}
+
+function ackRow({ strategy, nsPerAck, cubicNsPerAck }: AckCost): Row {
+  return {
+    name: `an ACK, congestion control emptcp, ${strategy} (${(nsPerAck - cubicNsPerAck).toFixed(0)} ns more than cubic)`,
+    nsPerAck: rounded(nsPerAck, 1),
+    baseline: rounded(cubicNsPerAck, 1),
+    ratio: rounded(nsPerAck / cubicNsPerAck, 3),
+  };
+}
+
 async function run(): Promise<Row[]> {
   const clang = clangVersion();
   say(clang ? `C       ${clang}` : "C       clang is not installed: no baseline, no ratio (apt-get install clang)");
@@ -97,8 +112,12 @@ async function run(): Promise<Row[]> {
   say("timed   linked chains");
   const members = await measureMembers();
   say("timed   changes of members");
-  const { withChain, without, ratio, disturbed } = await measureThroughput();
-  say(`timed   transfers${noteDisturbed(disturbed)}`);
+  const recorded = await measureThroughput();
+  say(`timed   transfers${noteDisturbed(recorded.disturbed)}`);
+  const stack = await measureInStack();
+  say(`timed   congestion control${noteDisturbed(stack.disturbed + stack.transfer.disturbed)}`);
+  const metrics = await measureMetrics();
+  say("timed   reads of metrics");
   const largest = benchChains.at(-1)!.name;
   return [
     ...rows,
@@ -109,11 +128,14 @@ async function run(): Promise<Row[]> {
     { name: "adding 100 000 members", ms: rounded(members.addAllMs, 1) },
     changesRow("one of 100 000 members", members.changeOneMs),
     ...durations.chains.flatMap(changeRows),
+    transferRow("transfer, every packet recorded on tc", recorded),
+    ...stack.acks.map(ackRow),
+    transferRow("transfer, congestion control emptcp without a strategy", stack.transfer),
     {
-      name: "transfer, every packet recorded on tc",
-      mbitPerSecond: rounded(withChain, 0),
-      baseline: rounded(without, 0),
-      ratio: rounded(ratio, 3),
+      name: "a subflow's metrics, mapped into memory, against a system call",
+      nsPerRead: rounded(metrics.mappedNs, 1),
+      baseline: rounded(metrics.systemCallNs, 1),
+      ratio: rounded(metrics.mappedNs / metrics.systemCallNs, 3),
     },
   ];
 }

@@ -13,14 +13,28 @@ export interface DurationRow {
   /** Of changes: how many fit into a second. */
   readonly perSecond?: number;
 }
-/** `baseline` is the transfer without a chain; the ratio is what is left of it. */
+/** Congestion control; `baseline` is what the kernel's own takes when programs call it. */
+export interface AckRow {
+  readonly name: string;
+  readonly nsPerAck: number;
+  readonly baseline: number;
+  readonly ratio: number;
+}
+/** One record of a map; `baseline` is the same by a system call. */
+export interface ReadRow {
+  readonly name: string;
+  readonly nsPerRead: number;
+  readonly baseline: number;
+  readonly ratio: number;
+}
+/** `baseline` is the transfer without what is measured; the ratio is what is left of it. */
 export interface ThroughputRow {
   readonly name: string;
   readonly mbitPerSecond: number;
   readonly baseline: number;
   readonly ratio: number;
 }
-export type Row = PacketRow | DurationRow | ThroughputRow;
+export type Row = PacketRow | AckRow | ReadRow | DurationRow | ThroughputRow;
 
 export function rounded(value: number, digits: number): number {
   return Number(value.toFixed(digits));
@@ -35,7 +49,8 @@ function cells(row: Row): string[] {
   if ("mbitPerSecond" in row)
     return [row.name, `${row.mbitPerSecond.toFixed(0)} Mbit/s`, `${row.baseline.toFixed(0)} Mbit/s`, ratio];
   const baseline = row.baseline === null ? "-" : `${row.baseline.toFixed(1)} ns`;
-  return [row.name, `${row.nsPerPacket.toFixed(1)} ns`, baseline, ratio];
+  const ns = "nsPerPacket" in row ? row.nsPerPacket : "nsPerAck" in row ? row.nsPerAck : row.nsPerRead;
+  return [row.name, `${ns.toFixed(1)} ns`, baseline, ratio];
 }
 
 /** Names to the left, numbers to the right. */

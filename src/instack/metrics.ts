@@ -50,27 +50,11 @@ export interface SubflowMetrics {
   readonly updatedUs: bigint;
 }
 
-/** Fields that are numbers as they lie in memory. */
-const plain = [
-  "cwnd",
-  "ssthresh",
-  "mss",
-  "srttUs",
-  "rttVarUs",
-  "minRttUs",
-  "inFlight",
-  "delivered",
-  "lost",
-  "retransmissions",
-  "queuedBytes",
-  "notSentBytes",
-  "bytesSent",
-  "bytesAcked",
-  "bytesRetransmitted",
-] as const satisfies readonly (keyof SubflowMetrics)[];
-const rates = ["pacingRate", "maxPacingRate", "deliveryRate"] as const;
-
-const noLimit = 0xffff_ffff_ffff_ffffn;
+/** What of a subflow never changes, and where its slot begins. */
+interface Known {
+  readonly start: number;
+  readonly ends: Pick<SubflowMetrics, "token" | "id" | "local" | "remote">;
+}
 
 /** An open view of all slots. Close it when done. */
 export class MetricsReader implements Disposable {
@@ -78,7 +62,8 @@ export class MetricsReader implements Disposable {
   readonly #view: DataView;
   readonly #count: number;
   readonly #at: Readonly<Record<string, number>>;
-  readonly #size: number;
+  /** By owner: those that were read. */
+  readonly #known = new Map<bigint, Known>();
 
   /** @throws InStackError when nothing on this host measures */
   constructor() {
@@ -95,7 +80,6 @@ export class MetricsReader implements Disposable {
     const { bytes } = this.#mapped;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#count = found.slot.maxEntries;
-    this.#size = found.slot.size;
     this.#at = offsetsOf(found.slot);
   }
 
@@ -107,24 +91,43 @@ export class MetricsReader implements Disposable {
       // The token is the high half: the low one, the id, is never 0 in a slot that is taken.
       if (this.#view.getUint32(start + this.#at["owner"], true) === 0) continue;
       if (token !== undefined && this.#view.getUint32(start + this.#at["owner"] + 4, true) !== token) continue;
-      const metrics = this.#record(start);
+      const metrics = this.#record(start, this.#ownerAt(start));
       if (metrics) found.push(metrics);
     }
     return found.sort((a, b) => a.token - b.token || a.id - b.id);
+  }
+
+  /** One subflow; undefined when it is not measured. Finding it takes long once: where it is found is remembered. */
+  subflow(token: number, id: number): SubflowMetrics | undefined {
+    const owner = (BigInt(token) << 32n) | BigInt(id);
+    const known = this.#known.get(owner);
+    if (known && this.#ownerAt(known.start) === owner) return this.#record(known.start, owner);
+    this.#known.delete(owner);
+    for (let index = 0; index < this.#count; index++) {
+      const start = index * this.#mapped.stride;
+      if (this.#ownerAt(start) === owner) return this.#record(start, owner);
+    }
+    return undefined;
+  }
+
+  #ownerAt(start: number): bigint {
+    return this.#view.getBigUint64(start + this.#at["owner"], true);
   }
 
   /**
    * A record as it is now; undefined for one that changed hands meanwhile, or that nothing was written to yet. Its fields may
    * be of two updates, a millisecond or so apart.
    */
-  #record(start: number): SubflowMetrics | undefined {
-    const owner = () => this.#view.getBigUint64(start + this.#at["owner"], true);
-    const before = owner();
-    const { buffer, byteOffset } = this.#view;
-    const copy = new Uint8Array(buffer, byteOffset + start, this.#size).slice();
-    if (before === 0n || owner() !== before) return undefined;
-    const metrics = decode(new DataView(copy.buffer), this.#at);
-    return metrics.updatedUs === 0n ? undefined : metrics;
+  #record(start: number, owner: bigint): SubflowMetrics | undefined {
+    let known = this.#known.get(owner);
+    if (known?.start !== start) {
+      known = { start, ends: readEnds(this.#view, start, this.#at) };
+      // Ports and addresses may be written later than the owner, but not later than anything else.
+      if (this.#view.getBigUint64(start + this.#at["updatedUs"], true) === 0n) return undefined;
+      this.#known.set(owner, known);
+    }
+    const metrics = decode(this.#view, start, this.#at, known);
+    return this.#ownerAt(start) === owner && metrics.updatedUs !== 0n ? metrics : undefined;
   }
 
   close(): void {
@@ -140,32 +143,58 @@ function offsetsOf({ fields }: StateSlot): Record<string, number> {
   return Object.fromEntries(fields.map(({ name, offset }) => [name, offset]));
 }
 
+/** By number. */
 const kinds = Object.keys(strategy) as Strategy["kind"][];
 const states = Object.keys(congestionState) as (keyof typeof congestionState)[];
 
-function decode(view: DataView, at: Readonly<Record<string, number>>): SubflowMetrics {
-  const long = (name: string) => view.getBigUint64(at[name], true);
-  const number = (name: string) => (name.startsWith("bytes") ? Number(long(name)) : view.getUint32(at[name], true));
+function readEnds(view: DataView, start: number, at: Readonly<Record<string, number>>): Known["ends"] {
   const end = (name: "local" | "remote"): SocketAddress => ({
-    address: addressText(new Uint8Array(view.buffer, at[`${name}0`], 16)),
-    port: view.getUint16(at[`${name}Port`], true),
+    address: addressText(new Uint8Array(view.buffer, view.byteOffset + start + at[`${name}0`], 16).slice()),
+    port: view.getUint16(start + at[`${name}Port`], true),
   });
-  const kind = view.getUint8(at["kind"]);
-  const state = view.getUint8(at["caState"]);
+  const owner = start + at["owner"];
   return {
-    token: view.getUint32(at["owner"] + 4, true),
-    id: view.getUint32(at["owner"], true),
+    token: view.getUint32(owner + 4, true),
+    id: view.getUint32(owner, true),
     local: end("local"),
     remote: end("remote"),
-    strategy: kinds.find((one) => strategy[one] === kind) ?? "none",
-    caState: states.find((one) => congestionState[one] === state) ?? "open",
-    backup: view.getUint8(at["backup"]) !== 0,
-    ...(Object.fromEntries(plain.map((name) => [name, number(name)])) as Record<(typeof plain)[number], number>),
-    ...(Object.fromEntries(
-      rates.map((name) => [name, long(name) === noLimit ? Infinity : Number(long(name))]),
-    ) as Record<(typeof rates)[number], number>),
-    sndNxt: long("sndNxt"),
-    sndUna: long("sndUna"),
-    updatedUs: long("updatedUs"),
+  };
+}
+
+function decode(view: DataView, start: number, at: Readonly<Record<string, number>>, { ends }: Known): SubflowMetrics {
+  const u32 = (offset: number) => view.getUint32(start + offset, true);
+  const u64 = (offset: number) => u32(offset) + 2 ** 32 * u32(offset + 4);
+  const rate = (offset: number) => (u32(offset + 4) === 0xffff_ffff ? Infinity : u64(offset));
+  const kind = view.getUint8(start + at["kind"]);
+  const state = view.getUint8(start + at["caState"]);
+  return {
+    token: ends.token,
+    id: ends.id,
+    local: ends.local,
+    remote: ends.remote,
+    strategy: kinds[kind] ?? "none",
+    caState: states[state] ?? "open",
+    backup: view.getUint8(start + at["backup"]) !== 0,
+    cwnd: u32(at["cwnd"]),
+    ssthresh: u32(at["ssthresh"]),
+    mss: u32(at["mss"]),
+    srttUs: u32(at["srttUs"]),
+    rttVarUs: u32(at["rttVarUs"]),
+    minRttUs: u32(at["minRttUs"]),
+    inFlight: u32(at["inFlight"]),
+    delivered: u32(at["delivered"]),
+    lost: u32(at["lost"]),
+    retransmissions: u32(at["retransmissions"]),
+    queuedBytes: u32(at["queuedBytes"]),
+    notSentBytes: u32(at["notSentBytes"]),
+    pacingRate: rate(at["pacingRate"]),
+    maxPacingRate: rate(at["maxPacingRate"]),
+    deliveryRate: rate(at["deliveryRate"]),
+    bytesSent: u64(at["bytesSent"]),
+    bytesAcked: u64(at["bytesAcked"]),
+    bytesRetransmitted: u64(at["bytesRetransmitted"]),
+    sndNxt: view.getBigUint64(start + at["sndNxt"], true),
+    sndUna: view.getBigUint64(start + at["sndUna"], true),
+    updatedUs: view.getBigUint64(start + at["updatedUs"], true),
   };
 }

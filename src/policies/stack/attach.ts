@@ -83,5 +83,8 @@ export function detach(socket: StackSocket, mine: Memory, state: State): void {
   if (mine.slot === 0) return;
   state.slots.delete(socket.flow);
   const slot = state.metrics.at(mine.slot - 1);
-  if (slot !== undefined) slot.owner = 0;
+  if (slot === undefined) return;
+  // Whoever reads takes what the next owner has not written yet for nothing.
+  slot.updatedUs = 0;
+  slot.owner = 0;
 }

@@ -2,6 +2,7 @@
 import {
   base,
   congestionControl,
+  congestionEvent,
   congestionState,
   max,
   min,
@@ -145,7 +146,16 @@ export const emptcp = congestionControl({
     if (mine.kind === strategy.window) cap(socket, mine);
     else if (mine.kind === strategy.credit) spend(socket, state);
   },
-  inAckEvent(socket, _flags, state) {
+  // Credits come on ACKs that acknowledge nothing, too: this is called for each while anything is under way.
+  pktsAcked(socket, sample, state) {
+    base.pktsAcked(socket, sample);
+    const mine = state.own.get(socket);
+    if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
+  },
+  cwndEvent(socket, event, state) {
+    base.cwndEvent(socket, event);
+    // Those that came while nothing was.
+    if (event !== congestionEvent.transmitStart) return;
     const mine = state.own.get(socket);
     if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
   },

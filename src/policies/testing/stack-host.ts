@@ -6,7 +6,7 @@ import { SocketStorageMap, type FieldValue, type KernelFunction, type OperationR
 import { policyFile, sourceReader } from "../../chain/sources.ts";
 import { claimLock, compileInStack, fieldSize, type CompiledInStack, type StateSlot } from "../../compiler/index.ts";
 import { StackInVm } from "../../compiler/testing/in-stack.ts";
-import type { Base, CongestionControl } from "../../policy/index.ts";
+import { congestionEvent, type Base, type CongestionControl } from "../../policy/index.ts";
 
 export type Fields = Readonly<Record<string, number | bigint>>;
 
@@ -145,7 +145,12 @@ export class StackSubflow {
 
   /** An ACK that acknowledges nothing. */
   event(): void {
-    this.#host.vm.run("in_ack_event", this.socket, 0);
+    this.#host.vm.run("pkts_acked", this.socket, 0n);
+  }
+
+  /** The first packet leaves after a time with nothing under way. */
+  begin(): void {
+    this.#host.vm.run("cwnd_event", this.socket, congestionEvent.transmitStart);
   }
 
   /** A strategy of its own. The record is there from the first ACK on. */

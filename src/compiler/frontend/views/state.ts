@@ -4,7 +4,7 @@ import { helpers } from "../../../bpf/helpers.ts";
 import { integerSizes } from "../../../policy/types.ts";
 import type { Policy } from "../../../policy/policy.ts";
 import { claimLock, type ChainLayout, type StateField, type StateSlot } from "../../layout.ts";
-import { int64, pointer, type MemorySize, type Value } from "../../ir/ir.ts";
+import { int32, int64, pointer, type MemorySize, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import { goOnWith, type Lowering } from "../lowering.ts";
 import type { PacketField } from "../packet-memory.ts";
@@ -208,25 +208,39 @@ export class RecordView implements View {
     return lowering.integer(field.type, before);
   }
 
-  /** Takes the record's flag: true when it was set. */
+  /** Takes the record's flag: true when it was set. Who finds that it is not leaves without the lock. */
   claim(lowering: Lowering): LanguageValue | undefined {
     if (!this.#slot.claimable) return undefined;
     const { builder } = lowering;
     const base = this.#base(lowering);
-    const flag = this.#locked(lowering, base, () => {
-      const before = builder.loadFresh(4, base, claimLock.flag);
-      builder.store(4, base, claimLock.flag, builder.const(0));
-      return before;
-    });
-    return lowering.boolean("ne", flag, builder.const(0));
+    const [offered, exit] = builder.blocks(2);
+    const taken = { name: "claimed", type: int32 };
+    builder.write(taken, builder.const(0));
+    builder.branch("ne", builder.loadFresh(4, base, claimLock.flag), builder.const(0), offered, exit);
+    lowering.enter(offered);
+    // Atomic for its order: what is read from now on was not read before the flag was down, see `offer`.
+    const take = () => builder.atomicCompareExchange(4, base, claimLock.flag, builder.const(1), builder.const(0));
+    builder.write(taken, this.#locked(lowering, base, take));
+    builder.jump(exit);
+    lowering.enter(exit);
+    return lowering.boolean("ne", builder.read(taken), builder.const(0));
   }
 
-  /** Sets the record's flag. */
+  /**
+   * Sets the record's flag. Where it is set, the lock is not taken: an atomic operation that finds it so comes after all that
+   * was written before, and whoever claims takes the flag by another one, and reads afterwards.
+   */
   offer(lowering: Lowering): LanguageValue | undefined {
     if (!this.#slot.claimable) return undefined;
     const { builder } = lowering;
     const base = this.#base(lowering);
+    const [down, exit] = builder.blocks(2);
+    const flag = builder.atomicFetchAdd(4, base, claimLock.flag, builder.const(0));
+    builder.branch("eq", flag, builder.const(0), down, exit);
+    lowering.enter(down);
     this.#locked(lowering, base, () => builder.store(4, base, claimLock.flag, builder.const(1)));
+    builder.jump(exit);
+    lowering.enter(exit);
     return { kind: "undefined" };
   }
 
