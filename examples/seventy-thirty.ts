@@ -10,14 +10,14 @@ import { stackWeight } from "emptcp/policies";
  *
  * The same at the other end holds for what comes back: "dst" in the place of "src". Shares change while connections run:
  *
- *   emptcp chain members seventy-thirty --update prefix=10.0.1.0/24,weight=50 --update prefix=10.0.2.0/24,weight=50
+ *   emptcp chain members seventy-thirty --update prefix=192.168.1.0/24,weight=50 --update prefix=192.168.2.0/24,weight=50
  */
 const uplinks = new MemberSet("src", {
   name: "uplinks",
   params: { weight: stackWeight.params.weight },
   members: [
-    { prefix: "10.0.1.0/24", weight: 70 },
-    { prefix: "10.0.2.0/24", weight: 30 },
+    { prefix: "192.168.1.0/24", weight: 70 },
+    { prefix: "192.168.2.0/24", weight: 30 },
   ],
 });
 const share = new ActorChain().add(stackWeight, { weight: uplinks.param("weight") });

@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, expect, test } from "vitest";
+import { afterAll, afterEach, expect, test, vi } from "vitest";
 import { listChains, openChain } from "../chain/index.ts";
 import { listInStack, openInStack } from "../instack/index.ts";
 import type { Lab, Transfer } from "../lab/index.ts";
+import { setDefaultCongestionControl } from "../linux/index.ts";
 import { emptcp } from "./testing/run.ts";
 import { createRouter, measureUplinks, startUpload } from "./testing/uplinks.ts";
 
@@ -68,12 +69,41 @@ test.each([
       "members",
       chain,
       "--update",
-      "prefix=10.0.1.0/24,weight=50",
+      "prefix=192.168.1.0/24,weight=50",
       "--update",
-      "prefix=10.0.2.0/24,weight=50",
+      "prefix=192.168.2.0/24,weight=50",
     );
     await sleep(3000);
     expect(Math.abs((await measureShare(4)) - 50)).toBeLessThan(3);
     expect(await transfer.stop()).toMatchObject({ ok: true });
   },
 );
+
+test("prefer-wifi.ts uses LTE for what WiFi lacks of 20 Mbit/s, and for everything when WiFi is dead", async () => {
+  lab = await createRouter([
+    { name: "wifi", rateMbit: 30, rttMs: 20 },
+    { name: "lte", rateMbit: 30, rttMs: 50 },
+  ]);
+  run("stack", "start", example("prefer-wifi.ts"), "--name", control);
+  setDefaultCongestionControl(control, lab.host("router").netns);
+  transfer = await startUpload(lab, control);
+  const until = async (isSo: (wifi: number, lte: number) => boolean): Promise<void> =>
+    await vi.waitFor(
+      async () => {
+        const [wifi, lte] = await measureUplinks(transfer!, 2);
+        expect(isSo(wifi, lte), `WiFi ${wifi.toFixed(1)}, LTE ${lte.toFixed(1)} Mbit/s`).toBe(true);
+      },
+      { timeout: 30_000 },
+    );
+  const idles = (wifi: number, lte: number): boolean => wifi > 26 && lte < 0.2;
+  await until(idles);
+  await lab.setLink("wifi", { rateMbit: 10 });
+  await until((wifi, lte) => wifi > 8.5 && lte > 7.5 && lte < 12);
+  await lab.setLink("wifi", { rateMbit: 30 });
+  await until(idles);
+  await lab.setLink("wifi", { lossPercent: 100 });
+  await until((wifi, lte) => wifi < 0.2 && lte > 26);
+  await lab.setLink("wifi", { lossPercent: 0 });
+  await until(idles);
+  expect(await transfer.stop()).toMatchObject({ ok: true });
+}, 240_000);

@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { StackInVm, compileStack } from "./testing/in-stack.ts";
 
 /** A policy of those operations on reno, in the VM. */
-function run(operations: string, state = ""): StackInVm {
+function run(operations: string, state = "", constants = ""): StackInVm {
   const text = `
-    import { base, claim, claimable, congestionControl, flows, max, min, offer, perCpu, perSocket, reno, shared, slots, table, u8, u16, u32, u64, type StackSocket, type SubflowFacts } from "emptcp/policy";
+    import { base, claim, claimable, congestionControl, flows, inPrefix, max, min, offer, perCpu, perSocket, reno, sameAddress, shared, slots, table, u8, u16, u32, u64, type StackSocket, type SubflowFacts } from "emptcp/policy";
     function total(socket: StackSocket): u32 {
       const { connection } = socket;
       if (connection === undefined) return socket.cwnd;
@@ -12,6 +12,7 @@ function run(operations: string, state = ""): StackInVm {
       for (const one of connection.subflows) windows += one.cwnd;
       return windows;
     }
+    ${constants}
     congestionControl({ name: "tested", ${state} ${operations} });`;
   return new StackInVm(compileStack(text, "reno"));
 }
@@ -133,6 +134,41 @@ describe("in-stack policies", () => {
     vm.run("init", socket);
     vm.run("cwnd_event", socket, 0);
     expect(vm.objects.read(socket, "sock.sk_max_pacing_rate")).toBe(2n ** 64n - 1n);
+  });
+
+  it("let the kernel ask for ACKs, or ask no more", () => {
+    const vm = run("cwndEvent(socket, event) { socket.keepAliveSeconds = event; },");
+    const asked = (seconds: number): (readonly number[])[] =>
+      vm
+        .run("cwnd_event", vm.socket({}), seconds)
+        .socketOptions.map(({ level, option, value }) => [
+          level,
+          option,
+          new DataView(value.buffer, value.byteOffset).getUint32(0, true),
+        ]);
+    // SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
+    for (const seconds of [2, 0])
+      expect(new Set(asked(seconds).map(String))).toEqual(
+        new Set([`1,9,${seconds}`, `6,4,${seconds}`, `6,5,${seconds}`, "6,6,127"]),
+      );
+  });
+
+  it("tell subflows apart by addresses that are written out", () => {
+    const vm = run(
+      `inAckEvent(socket) {
+        if (sameAddress(socket.flow.local, "10.0.1.7")) socket.ssthresh = 11;
+        else if (inPrefix(socket.flow.local, net)) socket.ssthresh = 12;
+        else if (inPrefix(socket.flow.local, "2001:db8::/32")) socket.ssthresh = 13;
+      },`,
+      "",
+      'const net = "10.0.2.0/24";',
+    );
+    const threshold = (...address: number[]): number => {
+      const socket = vm.socket({ "sock_common.skc_family": 2, "sock_common.skc_rcv_saddr": Uint8Array.from(address) });
+      vm.run("in_ack_event", socket, 0);
+      return vm.read(socket, "tcp_sock.snd_ssthresh");
+    };
+    expect([threshold(10, 0, 1, 7), threshold(10, 0, 2, 99), threshold(10, 0, 1, 8)]).toEqual([11, 12, 0x7fff_ffff]);
   });
 
   it("keep state by socket, by flow, by number and by token", () => {

@@ -138,6 +138,7 @@ test("the kernel takes a policy that reads every fact of subflow and connection,
         base.cwndEvent(socket, event);
         socket.pacingRate = 1000000;
         socket.maxPacingRate = socket.maxPacingRate - 1;
+        socket.keepAliveSeconds = 1;
       },
       undoCwnd(socket) {
         return base.undoCwnd(socket);

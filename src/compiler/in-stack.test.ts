@@ -125,6 +125,7 @@ describe("compileInStack()", () => {
       "inAckEvent(socket) { const { connection } = socket; if (connection === undefined) return; for (const one of connection.subflows) base.ssthresh(one as StackSocket); },",
     ],
     ["EM1072", "setsockopt in release", "release(socket) { socket.maxPacingRate = 3; },"],
+    ["EM1072", "another setsockopt in release", "release(socket) { socket.keepAliveSeconds = 3; },"],
     [
       "EM1073",
       "a field of no structure that begins a socket",

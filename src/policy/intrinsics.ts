@@ -20,13 +20,13 @@ export function now(): u64 {
   return compiledOnly("now");
 }
 
-/** Whether two addresses are the same. */
-export function sameAddress(_a: Address, _b: Address): boolean {
+/** Whether two addresses are the same; the second one may be written out: `"10.0.0.1"`. */
+export function sameAddress(_a: Address, _b: Address | string): boolean {
   return compiledOnly("sameAddress");
 }
 
-/** Whether an address lies in a prefix; false across families. */
-export function inPrefix(_address: Address, _prefix: Prefix): boolean {
+/** Whether an address lies in a prefix, which may be written out: `"10.0.0.0/8"`; false across families. */
+export function inPrefix(_address: Address, _prefix: Prefix | string): boolean {
   return compiledOnly("inPrefix");
 }
 

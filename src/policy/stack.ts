@@ -73,6 +73,12 @@ export interface StackSocket extends SubflowFacts {
   pacingStatus: u32;
   /** Caps pacing, from now on. Writing it costs a call of setsockopt: write what has changed. */
   maxPacingRate: u64;
+  /**
+   * Has the kernel ask the peer for an ACK after so many seconds without anything, 1 to 32767, and again as often: an idle
+   * subflow has no other occasion to run an operation (`inAckEvent`). A peer that leaves 127 unanswered counts as gone. 0
+   * turns it off. Write-only.
+   */
+  keepAliveSeconds: u32;
   /** undefined on plain TCP. */
   readonly connection: Connection | undefined;
 }

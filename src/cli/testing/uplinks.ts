@@ -4,17 +4,17 @@ import { createLab, startTransfer, type HostSpec, type Lab, type LinkSpec, type 
 
 type Uplink = Pick<LinkSpec, "name" | "rateMbit" | "rttMs">;
 
-/** The examples' addresses: 10.0.1.0/24 and 10.0.2.0/24. */
+/** The examples' addresses: 192.168.1.0/24 and 192.168.2.0/24. */
 export async function createRouter(uplinks: readonly [Uplink, Uplink], server: HostSpec = {}): Promise<Lab> {
   return await createLab({
     hosts: { router: { endpoints: "subflow" }, server },
-    links: uplinks.map((uplink, i) => ({ ...uplink, between: ["router", "server"], ipv4: `10.0.${i + 1}.0/24` })),
+    links: uplinks.map((uplink, i) => ({ ...uplink, between: ["router", "server"], ipv4: `192.168.${i + 1}.0/24` })),
   });
 }
 
 /** The router sends as fast as it may, on both uplinks. */
-export async function startUpload(lab: Lab): Promise<Transfer> {
-  const transfer = await startTransfer(lab, { client: "router", direction: "upload" });
+export async function startUpload(lab: Lab, congestionControl = "cubic"): Promise<Transfer> {
+  const transfer = await startTransfer(lab, { client: "router", direction: "upload", congestionControl });
   const deadline = performance.now() + 5000;
   while (transfer.info().subflows.length < 2) {
     if (performance.now() > deadline) throw new Error("The second subflow did not come up within 5 s");
@@ -26,7 +26,7 @@ export async function startUpload(lab: Lab): Promise<Transfer> {
 /** Mbit/s that each uplink's subflow had acknowledged within `seconds` from now, in the order of the uplinks. */
 export async function measureUplinks(transfer: Transfer, seconds: number): Promise<readonly [number, number]> {
   const acked = () =>
-    ["10.0.1.1", "10.0.2.1"].map(
+    ["192.168.1.1", "192.168.2.1"].map(
       (address) => transfer.info().subflows.find(({ local }) => local.address === address)?.tcp.bytesAcked ?? 0,
     );
   const before = acked();

@@ -1,7 +1,37 @@
 /** Addresses: comparing them, matching prefixes, and the key of a flow. */
+import type ts from "typescript6";
+import { parseIpAddress, parseIpPrefix, WireError } from "../../wire/index.ts";
 import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";
-import type { AddressValue, ConstantPrefix } from "./values.ts";
+import type { AddressValue, ConstantPrefix, LanguageValue } from "./values.ts";
+
+/** An address, or one that is written out: `"10.0.0.1"`. */
+export function readAddress(lowering: Lowering, value: LanguageValue | undefined, node: ts.Node): AddressValue {
+  if (value?.kind === "address") return value.address;
+  if (value?.kind !== "string") return lowering.fail("addressUse", node);
+  const bytes = parsed(() => parseIpAddress(value.value));
+  if (!bytes) return lowering.fail("notAddress", node, JSON.stringify(value.value), "address");
+  return { kind: "constant", family: bytes.length === 4 ? 4 : 6, bytes };
+}
+
+/** A prefix, or one that is written out: `"10.0.0.0/8"`. */
+export function readPrefix(lowering: Lowering, value: LanguageValue | undefined, node: ts.Node): ConstantPrefix {
+  if (value?.kind === "prefix") return value.prefix;
+  if (value?.kind !== "string") return lowering.fail("addressUse", node);
+  const prefix = parsed(() => parseIpPrefix(value.value));
+  if (!prefix) return lowering.fail("notAddress", node, JSON.stringify(value.value), "prefix");
+  const { address: bytes, length } = prefix;
+  return { family: bytes.length === 4 ? 4 : 6, bytes, length };
+}
+
+function parsed<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
+  }
+}
 
 /** Bytes as the integer that a load of their size gives on a little-endian host. */
 function loaded(bytes: Uint8Array): bigint {

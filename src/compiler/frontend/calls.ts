@@ -3,7 +3,7 @@ import ts from "typescript6";
 import { helpers } from "../../bpf/helpers.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { int64, type Block } from "../ir/ir.ts";
-import { branchInPrefix, branchSame } from "./addresses.ts";
+import { branchInPrefix, branchSame, readAddress, readPrefix } from "./addresses.ts";
 import { branchOn } from "./conditions.ts";
 import { lowerExpression, materialise } from "./expressions.ts";
 import { lowerEmit } from "./events.ts";
@@ -41,14 +41,10 @@ type Predicate = (
 
 /** The language's functions that are conditions by nature. */
 const predicates: Readonly<Record<string, Predicate>> = {
-  sameAddress: (lowering, [a, b], node, yes, no) => {
-    if (a?.kind !== "address" || b?.kind !== "address") return lowering.fail("addressUse", node);
-    return branchSame(lowering, a.address, b.address, yes, no);
-  },
-  inPrefix: (lowering, [address, prefix], node, yes, no) => {
-    if (address?.kind !== "address" || prefix?.kind !== "prefix") return lowering.fail("addressUse", node);
-    return branchInPrefix(lowering, address.address, prefix.prefix, yes, no);
-  },
+  sameAddress: (lowering, [a, b], node, yes, no) =>
+    branchSame(lowering, readAddress(lowering, a, node), readAddress(lowering, b, node), yes, no),
+  inPrefix: (lowering, [address, prefix], node, yes, no) =>
+    branchInPrefix(lowering, readAddress(lowering, address, node), readPrefix(lowering, prefix, node), yes, no),
 };
 
 export function lowerCall(lowering: Lowering, node: ts.CallExpression): LanguageValue {

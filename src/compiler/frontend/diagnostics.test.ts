@@ -147,6 +147,18 @@ const cases: readonly Case[] = [
     /sameAddress/,
   ],
   [
+    "EM1063",
+    "no address",
+    actorAround('if (¦sameAddress(packet.ip.source, "10.0.0")) return;'),
+    /^"10.0.0" is no IP address$/,
+  ],
+  [
+    "EM1063",
+    "a prefix with bits behind it",
+    actorAround("if (¦inPrefix(packet.ip.source, net)) return;", 'const net = "10.0.0.1/8";'),
+    /^"10.0.0.1\/8" is no IP prefix$/,
+  ],
+  [
     "EM1026",
     "a record that was not tested",
     actorAround("const flow = state.seen.get(packet.flow);\n¦flow.count += 1;"),

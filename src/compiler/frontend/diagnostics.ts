@@ -95,6 +95,11 @@ const table = {
     "Compare it with sameAddress(a, b) or inPrefix(a, prefix)",
   ],
   maybeUndefined: ["EM1026", "$1 may be undefined here", "Test it first: if (x === undefined) return;"],
+  notAddress: [
+    "EM1063",
+    "$1 is no IP $2",
+    "Write an address such as 10.0.0.1 or 2001:db8::1, a prefix with its length, 10.0.0.0/8, and zeros behind it",
+  ],
   tooLarge: ["EM1027", "The compiled chain has $1 instructions, more than a jump can span", "Split the chain in two"],
   selectorEffect: ["EM1028", "A selector only looks at packets, and this changes one", "Do it in an actor"],
   nestedOptions: [

@@ -93,11 +93,30 @@ export function setMaxPacingRate(lowering: Lowering, target: Value, rate: Value)
   setSocketOption(lowering, target, maxPacingRate, lowering.builder.const(1), inMemory(lowering, rate));
 }
 
+/** SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL. 0 turns it off: then the kernel refuses the other two. */
+const keepAlive: readonly Name[] = [
+  [1, 9],
+  [6, 4],
+  [6, 5],
+];
+/** TCP_KEEPCNT, and MAX_TCP_KEEPCNT. */
+const keepAliveCount: Name = [6, 6];
+const mostProbes = 127;
+
+/** Lets the kernel ask for an ACK after `seconds` (32 bits) without anything. */
+export function setKeepAlive(lowering: Lowering, target: Value, seconds: Value): void {
+  const { builder } = lowering;
+  const set = (v4: Name, value: Value): void =>
+    setSocketOption(lowering, target, { v4, refusable: false }, builder.const(1), inMemory(lowering, value));
+  set(keepAliveCount, builder.const(mostProbes));
+  for (const name of keepAlive) set(name, seconds);
+}
+
 /** @param isV4 1 on IPv4, 0 on IPv6 */
 export function setSocketOption(
   lowering: Lowering,
   target: Value,
-  { v4, v6 = v4, refusable: mayFail }: SocketOption,
+  { v4, v6 = v4, refusable: mayFail }: Pick<SocketOption, "v4" | "v6" | "refusable">,
   isV4: Value,
   { at, size }: Memory,
 ): void {

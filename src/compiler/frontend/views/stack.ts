@@ -8,7 +8,7 @@ import { blurBy } from "../conceal.ts";
 import { orOne, type Lowering } from "../lowering.ts";
 import type { LanguageValue, View } from "../values.ts";
 import { FlowView, type FlowParts } from "./flow.ts";
-import { setMaxPacingRate } from "../socket-options.ts";
+import { setKeepAlive, setMaxPacingRate } from "../socket-options.ts";
 import { flowOfSock, sendingStates, stateBit } from "./socket.ts";
 import {
   castTo,
@@ -75,9 +75,10 @@ export class StackSocketView extends SubflowView {
   }
 
   set(lowering: Lowering, property: string, value: LanguageValue, node: ts.Node): boolean {
-    if (property === "maxPacingRate") {
-      if (this.#inRelease) lowering.fail("stackLimit", node, "a new maxPacingRate", "release");
-      setMaxPacingRate(lowering, this.pointer, cappedRate(lowering, lowering.coerce(value, "u64", node)));
+    const option = Object.hasOwn(options, property) ? options[property] : undefined;
+    if (option) {
+      if (this.#inRelease) lowering.fail("stackLimit", node, `a new ${property}`, "release");
+      option(lowering, this.pointer, value, node);
       return true;
     }
     const { struct, field, type, writable } = plainFacts[property] ?? {};
@@ -89,6 +90,16 @@ export class StackSocketView extends SubflowView {
     return true;
   }
 }
+
+/** What is set by setsockopt. */
+const options: Readonly<
+  Record<string, (lowering: Lowering, socket: Value, value: LanguageValue, node: ts.Node) => void>
+> = {
+  maxPacingRate: (lowering, socket, value, node) =>
+    setMaxPacingRate(lowering, socket, cappedRate(lowering, lowering.coerce(value, "u64", node))),
+  keepAliveSeconds: (lowering, socket, value, node) =>
+    setKeepAlive(lowering, socket, lowering.coerce(value, "u32", node)),
+};
 
 /** A rate of 64 bits as SO_MAX_PACING_RATE takes it: 32 bits, all of them set for no limit. */
 function cappedRate(lowering: Lowering, rate: Value): Value {
