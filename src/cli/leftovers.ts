@@ -98,7 +98,7 @@ function withStrategies<T>(use: (strategies: Strategies) => T): T | undefined {
 const halves = {
   submit: (what: string) => `the half-made ${what}`,
   change: (what: string) => `a half-made change of ${what}`,
-  remove: (what: string) => `the rest of ${what}, whose removal was cut short,`,
+  remove: (what: string) => `the rest of ${what}: its removal was cut short`,
 } as const;
 
 /** Shared state is made in the same folder as chains, see chain/host-state.ts. */
