@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { planLab } from "../plan.ts";
 import type { LabSpec } from "../spec.ts";
 import { changePercent, formatChange, formatSpread, inTurn, spreadOf } from "./experiment.ts";
+import { bottleneckPlace, poolPlace, together } from "./fairness/places.ts";
 import { tenantLab } from "./multi-tenant.ts";
 import { overheadLab } from "./overhead.ts";
 import { threePaths } from "./path-management.ts";
@@ -79,6 +80,29 @@ describe("threePaths", () => {
       "ip mptcp endpoint add 10.9.1.1 dev trunk id 1 signal",
       "ip mptcp endpoint add 10.9.2.1 dev trunk id 2 signal",
     ]);
+  });
+});
+
+describe("bottleneckPlace()", () => {
+  it("lets a client of one address open so many subflows, all through the trunk", () => {
+    const place = bottleneckPlace(3, { tcps: 1, subflows: 3 });
+    const announced = stepsAt(place.spec, place.mptcp.server).filter((line) => line.includes("endpoint"));
+    expect(announced).toEqual(
+      [7001, 7002].map((port) => `ip mptcp endpoint add 10.3.3.2 dev trunk3 port ${port} signal`),
+    );
+    for (const { client } of [place.tcp, place.mptcp])
+      expect(stepsAt(place.spec, client).filter((line) => line.includes("addr add 10."))).toHaveLength(1);
+    expect(stepsAt(place.spec, "router3").filter((line) => line.includes("tbf"))).toHaveLength(1);
+  });
+});
+
+describe("together()", () => {
+  it("keeps places apart: none has a host, a link or an address of another", () => {
+    const places = [0, 1].map((index) => bottleneckPlace(index, { tcps: 2, subflows: 2 }));
+    const spec = together([...places, poolPlace([[0], [1], [0, 1]])]);
+    expect(Object.keys(spec.hosts)).toHaveLength(4 * 2 + 2 * 3);
+    const { links } = planLab(spec, (name) => name);
+    expect(new Set(links.flatMap(({ ends }) => ends.map(({ ipv4 }) => ipv4))).size).toBe(2 * links.length);
   });
 });
 

@@ -26,5 +26,5 @@ test.each(Object.keys(experiments))(
     }
     expect(left()).toEqual([]);
   },
-  60_000,
+  120_000,
 );

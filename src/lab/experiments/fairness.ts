@@ -160,17 +160,22 @@ function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section
     id === "5"
       ? "One TCP against MPTCP of several subflows (figure 5)"
       : "MPTCP of two subflows against several TCPs (figure 4)";
+  const last = contests.at(-1)!;
+  const show = (control: Control) => `${median(at(control, last.index).map(ratio)).toFixed(2)} times`;
   const x = id === "5" ? "subflows of the MPTCP connection" : "TCP connections";
   return {
     id,
     title,
     text: [
+      `With ${varied(last)} ${id === "5" ? "subflows" : "TCP connections"} MPTCP has ${show(uncoupled)} what a TCP has, uncoupled; ` +
+        `${lossBased.map((control) => `${show(control)} under ${control}`).join(", ")}.`,
       id === "5"
-        ? "Uncoupled, an MPTCP connection takes as many shares as it has subflows. Coupled, its subflows grow together as one TCP " +
-          "on the best of their paths would: one share, however many there are. The paper finds the same."
-        : "Uncoupled, two subflows take two of the shares; coupled one of them, whatever the number of the others.",
-      "wVegas yields to queues that others fill: beside a TCP that stops at losses only it gets less than a share, and would " +
-        "get one among its like.",
+        ? "Uncoupled, every subflow takes a share. Coupled, they grow together no faster than one TCP on the best of their paths " +
+          "would: about one share, however many there are, as in the paper. Somewhat less where each has a window of a few " +
+          "packets only: then losses cost more."
+        : "Uncoupled, two subflows take two of the shares; coupled about one of them, whatever the number of the others.",
+      "wVegas yields to queues that others fill: beside TCPs that stop at losses only it gets less than a share while they are " +
+        "few. It is fair among its like.",
     ],
     table: {
       columns: [
@@ -179,7 +184,7 @@ function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section
         { title: "a TCP (Mbit/s)", number: true },
         { title: "MPTCP (Mbit/s)", number: true },
         { title: "MPTCP to a TCP", number: true },
-        { title: "share of one of equals", number: true },
+        { title: "an equal share", number: true },
       ],
       rows: contests.flatMap((contest) =>
         controls.map((name) => {
@@ -224,8 +229,8 @@ function pooling(samples: Samples): Section {
     id: "pooling",
     title,
     text: [
-      "Coupling gives up nothing that others do not use: on paths of its own a connection gets at least what the best one gives " +
-        "to a TCP.",
+      "Coupling by losses gives up nothing that others do not use: on paths of its own a connection has as much as it has " +
+        "uncoupled, which is more than the best of them gives to a TCP. wVegas starts gently, and is still growing.",
     ],
     table: {
       columns: [

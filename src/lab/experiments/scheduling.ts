@@ -9,7 +9,16 @@ import { requestResponse } from "../workload/request-response.ts";
 import { megabits, startTransfer } from "../workload/transfer.ts";
 import { inTurn, type Experiment, type ExperimentOptions, type Findings } from "./experiment.ts";
 import { findings, type Bulk, type Flows, type Plan, type Results } from "./scheduling/report.ts";
-import { pairs, schedulingLab, sideNames, sides, withSide, type Side } from "./scheduling/sides.ts";
+import {
+  openExecutors,
+  pairs,
+  schedulingLab,
+  sideNames,
+  sides,
+  withSide,
+  type Executors,
+  type Side,
+} from "./scheduling/sides.ts";
 
 const whole: Plan = {
   bulks: [
@@ -24,10 +33,7 @@ const whole: Plan = {
   rounds: 2,
 };
 const quick: Plan = {
-  bulks: [
-    { pair: "wide", bufferKilobytes: 100 },
-    { pair: "thin", bufferKilobytes: 1000 },
-  ],
+  bulks: [{ pair: "wide", bufferKilobytes: 100 }],
   warmUpMs: 1800,
   measureMs: 1000,
   sizesKilobytes: [1000],
@@ -46,12 +52,13 @@ function readReasons(lab: Lab, client: string, server: string) {
 
 async function runBulk(
   lab: Lab,
+  executors: Executors,
   plan: Plan,
   { pair, bufferKilobytes }: Plan["bulks"][number],
   side: Side,
 ): Promise<Bulk> {
   const { client, server, fast, slow } = pairs[pair];
-  const { value, cost } = await withSide(lab, pairs[pair], side, async (congestionControl) => {
+  const { value, cost } = await withSide(lab, executors, pairs[pair], side, async (congestionControl) => {
     const transfer = await startTransfer(lab, {
       client,
       server,
@@ -99,6 +106,7 @@ async function runBulk(
 /** Short flows one after the other, or all at the same time, where the slow path is thin. */
 async function runFlows(
   lab: Lab,
+  executors: Executors,
   responseBytes: number,
   count: number,
   concurrency: number,
@@ -107,6 +115,7 @@ async function runFlows(
   const { client, server, fast } = pairs.thin;
   const { value } = await withSide(
     lab,
+    executors,
     pairs.thin,
     side,
     (congestionControl) =>
@@ -121,6 +130,7 @@ async function runFlows(
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
   const plan = brief ? quick : whole;
   await using lab = await createLab(schedulingLab);
+  const executors = openExecutors(lab);
   const sweep = async <Value, T>(
     values: readonly Value[],
     say: (value: Value, result: T) => string,
@@ -143,17 +153,17 @@ async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): 
       plan.bulks,
       ({ pair, bufferKilobytes }, { mbit }: Bulk) =>
         `${pairs[pair].mbit.join(" and ")} Mbit/s, buffer ${bufferKilobytes} kB: ${mbit.toFixed(1)} Mbit/s`,
-      (bulk, side) => runBulk(lab, plan, bulk, side),
+      (bulk, side) => runBulk(lab, executors, plan, bulk, side),
     ),
     sizes: await sweep(
       plan.sizesKilobytes,
       (kilobytes, { medianMs }: Flows) => `flows of ${kilobytes} kB: ${medianMs.toFixed(0)} ms`,
-      (kilobytes, side) => runFlows(lab, 1000 * kilobytes, plan.flowsPerSize, 1, side),
+      (kilobytes, side) => runFlows(lab, executors, 1000 * kilobytes, plan.flowsPerSize, 1, side),
     ),
     many: await sweep(
       plan.concurrent,
       (count, { meanMbit }: Flows) => `${count} flows at once: ${meanMbit.toFixed(2)} Mbit/s each`,
-      (count, side) => runFlows(lab, flowBytes, 2 * count, count, side),
+      (count, side) => runFlows(lab, executors, flowBytes, 2 * count, count, side),
     ),
   };
   return findings(plan, results, flowBytes);

@@ -62,6 +62,7 @@ export class Controller {
   close(): void {
     clearInterval(this.#timer);
     this.#forget();
+    this.#executor.limit([]);
     for (const [address, path] of this.#paths) if (path.isOut) leaveOut(this.#lab, this.#host, address, false);
   }
 

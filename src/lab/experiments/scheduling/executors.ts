@@ -18,17 +18,16 @@ export interface SubflowRate {
 export interface Executor {
   /** What the connections' sockets have to ask for. */
   readonly congestionControl: string;
-  /** Makes these the only limits. */
+  /** Makes these the only limits on the host. */
   readonly limit: (rates: readonly SubflowRate[]) => void;
-  readonly close: () => void;
 }
 
-/** `rate_limit` on a set of subflows, which becomes pacing where they end. */
+/** `rate_limit` on a set of a host's subflows, which becomes pacing where they end. It goes with the lab. */
 export function byRateLimit(lab: Lab, host: string): Executor {
   const limited = new MemberSet("subflow", { name: "limited", params: { rate }, max: 4096 });
   const actors = new ActorChain().add("rate_limit", { rate: limited.param("rate") });
   const chain = new PolicyChain(new SelectorChain().select(limited), actors);
-  const { running, detach } = attachChain(lab, host, "ecf", chain, []);
+  const { running } = attachChain(lab, host, `ecf-${host}`, chain, []);
   const members = running.members("limited");
   return {
     congestionControl: "cubic",
@@ -42,32 +41,29 @@ export function byRateLimit(lab: Lab, host: string): Executor {
           rate: Math.round(bytesPerSecond),
         })),
       ),
-    close: detach,
   };
 }
 
 let registered = 0;
 
-/** Strategy `rate` of the actor in the stack. */
+/** Strategy `rate` of an actor in the stack, which is registered while the lab is open. */
 export function byStrategy(lab: Lab): Executor {
   const name = `ecf${process.pid.toString(36)}x${registered++}`;
   const actor = registerInStack(emptcp, { name, base: "cubic", stays: false });
-  const forget = lab.whenClosed(() => actor.remove());
-  const strategies = new Strategies();
+  let strategies: Strategies | undefined;
+  lab.whenClosed(() => {
+    strategies?.[Symbol.dispose]();
+    actor.remove();
+  });
+  const open = (strategies = new Strategies());
   let before: readonly SubflowRate[] = [];
   return {
     congestionControl: name,
     limit: (rates) => {
-      for (const target of before)
-        if (!rates.some((one) => isSame(one, target))) strategies.set(target, { kind: "none" });
+      for (const target of before) if (!rates.some((one) => isSame(one, target))) open.remove(target);
       for (const { local, remote, bytesPerSecond } of rates)
-        strategies.set({ local, remote }, { kind: "rate", rateBytesPerSecond: Math.round(bytesPerSecond) });
+        open.set({ local, remote }, { kind: "rate", rateBytesPerSecond: Math.round(bytesPerSecond) });
       before = rates;
-    },
-    close: () => {
-      strategies[Symbol.dispose]();
-      forget();
-      actor.remove();
     },
   };
 }

@@ -44,8 +44,14 @@ export const schedulingLab: LabSpec = {
   ),
 };
 
-const executorOf = (lab: Lab, host: string, side: Exclude<Side, "default">): Executor =>
-  side === "rate_limit" ? byRateLimit(lab, host) : byStrategy(lab);
+export type Executors = Readonly<Record<Exclude<Side, "default">, (pair: Pair) => Executor>>;
+
+/** What carries out rates on both servers, while the lab is open. @throws InStackError, KernelError */
+export function openExecutors(lab: Lab): Executors {
+  const inStack = byStrategy(lab);
+  const limits = new Map(Object.values(pairs).map(({ server }) => [server as string, byRateLimit(lab, server)]));
+  return { rate_limit: ({ server }) => limits.get(server)!, "in-stack": () => inStack };
+}
 
 /** How long a scheduler sees a path at work before it decides about short flows. */
 const acquaintanceSeconds = 1.5;
@@ -53,11 +59,13 @@ const acquaintanceSeconds = 1.5;
 /** Measures with a side in force on the sender. */
 export async function withSide<T>(
   lab: Lab,
-  { client, server, fast }: Pair,
+  executors: Executors,
+  pair: Pair,
   side: Side,
   measure: (congestionControl: string) => Promise<T>,
   { acquainted = false } = {},
 ): Promise<{ readonly value: T; readonly cost?: ControllerCost }> {
+  const { client, server, fast } = pair;
   const become = (congestionControl: string) =>
     acquainted
       ? bulk(lab, { client, server, link: fast, congestionControl, seconds: acquaintanceSeconds })
@@ -66,13 +74,12 @@ export async function withSide<T>(
     await become("cubic");
     return { value: await measure("cubic") };
   }
-  const executor = executorOf(lab, server, side);
+  const executor = executors[side](pair);
   const controller = new Controller(lab, server, executor);
   try {
     await become(executor.congestionControl);
     return { value: await measure(executor.congestionControl), cost: controller.cost };
   } finally {
     controller.close();
-    executor.close();
   }
 }
