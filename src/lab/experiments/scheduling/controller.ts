@@ -1,5 +1,6 @@
 /** The loop of the scheduler: sees every connection of a host, decides, has it carried out; each 100 ms. */
 import { dumpMptcpSockets, dumpTcpSockets, type TcpSocket } from "../../../linux/diag.ts";
+import { PathManager } from "../../../linux/path-manager.ts";
 import type { Lab } from "../../lab.ts";
 import { Capacity } from "./capacity.ts";
 import { ecfRates } from "./ecf.ts";
@@ -32,8 +33,8 @@ export interface ControllerCost {
 }
 
 export class Controller {
-  readonly #lab: Lab;
-  readonly #host: string;
+  readonly #netns: string;
+  readonly #pathManager: PathManager;
   readonly #executor: Executor;
   readonly #timer: NodeJS.Timeout;
   readonly #forget: () => void;
@@ -47,8 +48,8 @@ export class Controller {
   #spentMs = 0;
 
   constructor(lab: Lab, host: string, executor: Executor) {
-    this.#lab = lab;
-    this.#host = host;
+    this.#netns = lab.netnsOf(host);
+    this.#pathManager = new PathManager({ netns: this.#netns });
     this.#executor = executor;
     this.#timer = setInterval(() => this.#run(), intervalMs);
     this.#forget = lab.whenClosed(() => clearInterval(this.#timer));
@@ -63,7 +64,8 @@ export class Controller {
     clearInterval(this.#timer);
     this.#forget();
     this.#executor.limit([]);
-    for (const [address, path] of this.#paths) if (path.isOut) leaveOut(this.#lab, this.#host, address, false);
+    for (const [address, path] of this.#paths) if (path.isOut) leaveOut(this.#pathManager, address, false);
+    this.#pathManager[Symbol.dispose]();
   }
 
   #run(): void {
@@ -74,9 +76,8 @@ export class Controller {
   }
 
   #decide(): void {
-    const { netns } = this.#lab.host(this.#host);
-    const unacked = new Map(dumpMptcpSockets(netns).map(({ info }) => [info.token, info.unackedBytes]));
-    const sockets = dumpTcpSockets(netns).filter(isSubflow);
+    const unacked = new Map(dumpMptcpSockets(this.#netns).map(({ info }) => [info.token, info.unackedBytes]));
+    const sockets = dumpTcpSockets(this.#netns).filter(isSubflow);
     const subflows = sockets.map((socket): Subflow => ({ socket, path: this.#pathOf(socket.local.address) }));
     this.#observe(subflows);
     const busy = subflows.filter(({ socket }) => (unacked.get(socket.mptcp!.tokenLocal) ?? 0) > 0);
@@ -127,7 +128,7 @@ export class Controller {
       const path = this.#pathOf(address);
       // It is left out while none of the connections wants it.
       const isOut = all.every(({ bytesPerSecond }) => bytesPerSecond === 0);
-      if (isOut !== path.isOut) leaveOut(this.#lab, this.#host, address, isOut);
+      if (isOut !== path.isOut) leaveOut(this.#pathManager, address, isOut);
       path.isOut = isOut;
     }
     const limits = rates.filter(({ bytesPerSecond }) => bytesPerSecond > 0 && bytesPerSecond !== Infinity);

@@ -2,10 +2,10 @@
 import { ActorChain, MemberSet, PolicyChain, SelectorChain } from "../../../chain/index.ts";
 import { registerInStack } from "../../../instack/index.ts";
 import { Strategies } from "../../../instack/strategies.ts";
+import type { PathManager } from "../../../linux/path-manager.ts";
 import type { SocketAddress } from "../../../linux/sockaddr.ts";
 import { emptcp } from "../../../policies/stack/index.ts";
 import { rate } from "../../../policy/index.ts";
-import { runTool } from "../../execute.ts";
 import type { Lab } from "../../lab.ts";
 import { attachChain } from "../experiment.ts";
 
@@ -21,6 +21,10 @@ export interface Executor {
   /** Makes these the only limits on the host. */
   readonly limit: (rates: readonly SubflowRate[]) => void;
 }
+
+/** The least that a rate_limit takes. */
+const leastBytesPerSecond = 1000;
+const atLeast = (bytesPerSecond: number): number => Math.max(leastBytesPerSecond, Math.round(bytesPerSecond));
 
 /** `rate_limit` on a set of a host's subflows, which becomes pacing where they end. It goes with the lab. */
 export function byRateLimit(lab: Lab, host: string): Executor {
@@ -38,7 +42,7 @@ export function byRateLimit(lab: Lab, host: string): Executor {
           localPort: local.port,
           remote: remote.address,
           remotePort: remote.port,
-          rate: Math.round(bytesPerSecond),
+          rate: atLeast(bytesPerSecond),
         })),
       ),
   };
@@ -62,7 +66,7 @@ export function byStrategy(lab: Lab): Executor {
     limit: (rates) => {
       for (const target of before) if (!rates.some((one) => isSame(one, target))) open.remove(target);
       for (const { local, remote, bytesPerSecond } of rates)
-        open.set({ local, remote }, { kind: "rate", rateBytesPerSecond: Math.round(bytesPerSecond) });
+        open.set({ local, remote }, { kind: "rate", rateBytesPerSecond: atLeast(bytesPerSecond) });
       before = rates;
     },
   };
@@ -75,10 +79,13 @@ const isSame = (one: SubflowRate, other: SubflowRate): boolean =>
   one.remote.port === other.remote.port;
 
 /**
- * Rate 0: pacing cannot say it, since the scheduler hands an idle subflow 64 KiB however slowly it is paced. A backup is left
- * alone while another path is there (MP_PRIO).
+ * Rate 0 for the subflows from an address: pacing cannot say it, since the scheduler hands an idle subflow 64 KiB however slowly
+ * it is paced. A backup is left alone while another path is there; the kernel tells the peer so (MP_PRIO).
  */
-export function leaveOut(lab: Lab, host: string, address: string, out: boolean): void {
-  const flag = out ? "backup" : "nobackup";
-  runTool(lab.host(host).netns, "ip", ["mptcp", "endpoint", "change", address, flag]);
+export function leaveOut(paths: PathManager, address: string, out: boolean): void {
+  const endpoint = paths.endpoints().find((one) => one.address === address);
+  if (endpoint === undefined)
+    throw new Error(`Cannot leave out the path from ${address}: it is no endpoint of its host`);
+  const flags = endpoint.flags.filter((flag) => flag !== "backup");
+  paths.setFlags(endpoint.id, out ? [...flags, "backup"] : flags);
 }

@@ -33,8 +33,8 @@ export interface Bulk {
 /** Finite flows. */
 export interface Flows {
   readonly medianMs: number;
-  /** Mean of what each flow had. */
-  readonly meanMbit: number;
+  /** A flow's size by the mean of their completion times. */
+  readonly mbitEach: number;
   readonly ok: boolean;
 }
 
@@ -183,8 +183,8 @@ const okOf = <T extends { readonly ok: boolean }>(all: readonly BySide<T>[]) =>
 
 export function findings(plan: Plan, results: Results, flowBytes: number): Findings {
   const thin = pairs.thin.mbit.join(" and ");
-  const sizeGains = gainsOf(results.sizes, ({ meanMbit }) => meanMbit);
-  const manyGains = gainsOf(results.many, ({ meanMbit }) => meanMbit);
+  const sizeGains = gainsOf(results.sizes, ({ mbitEach }) => mbitEach);
+  const manyGains = gainsOf(results.many, ({ mbitEach }) => mbitEach);
   const tight = results.bulks[0];
   const slowShare = (side: Side) => median(tight[side].map(({ slowPercent }) => slowPercent));
   const whole = [...okOf(results.bulks), ...okOf(results.sizes), ...okOf(results.many)];
@@ -225,7 +225,7 @@ export function findings(plan: Plan, results: Results, flowBytes: number): Findi
         },
         plan.concurrent.map(String),
         results.many,
-        ({ meanMbit }) => meanMbit,
+        ({ mbitEach }) => mbitEach,
         [
           `The better variant changes a flow's average throughput by ${formatChange(mean(manyGains))} on average; the paper gains 16.8 %. ` +
             "Of many flows some always have data for a path while others wait: the more there are, the less is lost by waiting.",
