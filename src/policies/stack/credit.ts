@@ -24,6 +24,14 @@ export function spend(socket: StackSocket, { strategies }: State): void {
   socket.ssthresh = window;
 }
 
+/** TCP_INFINITE_SSTHRESH (include/net/tcp.h). */
+const noThreshold = 0x7fff_ffff;
+
+/** Credits say nothing of what the path can carry: the base finds that out as for a connection that begins. */
+export function endCredit(socket: StackSocket): void {
+  if (!isRecovering(socket)) socket.ssthresh = noThreshold;
+}
+
 /** Whether there has been no further grant for so long that whoever granted must be gone. */
 export function isExpired(socket: StackSocket, mine: Memory, creditBytes: u64): boolean {
   if (creditBytes !== mine.granted) {

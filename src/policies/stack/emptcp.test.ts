@@ -175,13 +175,13 @@ describe("strategy credit", () => {
     }
   });
 
-  it("goes on as the base would while nobody grants anything any more", () => {
+  it("starts slowly, as the base would, while nobody grants anything any more", () => {
     const subflow = alone(start);
     obey(subflow, { kind: strategy.credit, creditBytes: 21_000 });
     subflow.ack(20, 1_000_000n);
     expect(subflow.get("cwnd")).toBe(20n);
     subflow.ack(20, 100_000n);
-    expect(subflow.get("cwnd")).toBe(21n);
+    expect(subflow.get("cwnd")).toBe(40n);
     subflow.follow({ creditBytes: 31_000 });
     subflow.ack(0, refreshUs);
     expect(subflow.get("cwnd")).toBe(30n);
@@ -207,13 +207,13 @@ describe("strategy credit", () => {
     expect(subflow.get("cwnd")).toBe(30n);
   });
 
-  it("goes on as the base would when it is taken back", () => {
+  it("starts slowly, as the base would, when it is taken back", () => {
     const subflow = alone(start);
     obey(subflow, { kind: strategy.credit, creditBytes: 21_000 });
     expect(subflow.get("cwnd")).toBe(20n);
     obey(subflow, { kind: strategy.none });
     subflow.ack(20, refreshUs);
-    expect(subflow.get("cwnd")).toBe(21n);
+    expect(subflow.get("cwnd")).toBe(40n);
   });
 });
 

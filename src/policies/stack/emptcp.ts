@@ -15,7 +15,7 @@ import {
 import { coupling, strategy } from "../strategies.ts";
 import { attach, detach } from "./attach.ts";
 import { couple, coupledThreshold, growCoupled, noteLoss } from "./coupled.ts";
-import { isExpired, isRecovering, spend } from "./credit.ts";
+import { endCredit, isExpired, isRecovering, spend } from "./credit.ts";
 import { measure } from "./measure.ts";
 import { state, type Memory, type State } from "./memory.ts";
 import { beginPacing, endPacing, forgetPacing, pace } from "./pacing.ts";
@@ -53,6 +53,7 @@ function change(socket: StackSocket, mine: Memory, state: State, kind: u32, hasG
   if (paces(kind) && !paces(was)) beginPacing(socket, mine, state);
   // A base that has not been asked for long would take that for a time in which the window did not grow.
   if (hasGrowth && grows(was) && !grows(kind)) base.init(socket);
+  if (was === strategy.credit) endCredit(socket);
   mine.kind = kind;
   mine.roundEnd = socket.sndNxt;
   mine.alpha = 0;
