@@ -208,12 +208,14 @@ function readStructOps(map: KernelObject, links: ReadonlyMap<number, number>): S
   };
 }
 
-/** Objects come and go while they are listed. */
+const goneOrComing: ReadonlySet<number> = new Set([errnos["ENOENT"], errnos["EAGAIN"]]);
+
+/** Objects come and go while they are listed; a link that is still being made has a number, but cannot be opened (EAGAIN). */
 function openUnlessGone(kind: "map" | "link", id: number): number | undefined {
   try {
     return openById(kind, id);
   } catch (error) {
-    if (error instanceof KernelError && error.errno === errnos["ENOENT"]) return undefined;
+    if (error instanceof KernelError && goneOrComing.has(error.errno)) return undefined;
     throw error;
   }
 }

@@ -72,6 +72,13 @@ export class Connections {
     return counts;
   }
 
+  /** Of both ends of the connections. */
+  tokens(): number[] {
+    return dumpTcpSockets(this.#netns).flatMap(({ state, mptcp }) =>
+      state === "established" && mptcp ? [mptcp.tokenLocal] : [],
+    );
+  }
+
   close(): void {
     for (const pair of this.#pairs) for (const socket of pair) socket.destroy();
     this.#listener.close();
