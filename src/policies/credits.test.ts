@@ -66,7 +66,7 @@ const bytesPerMs = 5000;
 const granting = (burst = 0) => chain({ actors: [["grant_credits", { rate: "40mbit", burst }]] }).vm("tcx_egress");
 const receivers = (vm: VmRunner, count: number) => Array.from({ length: count }, (_, i) => new Receiver(vm, 5000 + i));
 /** What one of `sharing` subflows may hold that uses nothing, with a round trip of so many ms: 100 where it is not known. */
-const allowed = (tripMs: number, sharing: number) => (1.25 * tripMs * bytesPerMs * 16) / 17 / sharing + 2896;
+const allowed = (tripMs: number, sharing: number) => (1.5 * tripMs * bytesPerMs * 16) / 17 / sharing + 2896;
 const sum = (all: readonly Receiver[]) => all.reduce((total, { granted }) => total + granted, 0);
 
 describe("grant_credits", () => {

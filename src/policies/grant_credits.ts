@@ -19,7 +19,7 @@ import { observeRtt } from "./rtt.ts";
 
 const secondNs = 1_000_000_000;
 /** What `burst` is unless it is given. */
-const usualBurstNs = 5_000_000;
+const usualBurstNs = 8_000_000;
 /** Subflows that sent an ACK in the last one share the rate. */
 const epochNs = 250_000_000;
 /** Two segments on top of what a subflow needs: one that is not whole, and one whose ACK is delayed. */
@@ -72,7 +72,7 @@ function measureTrip(flow: Use, nowNs: u64): void {
   flow.tripFromNs = nowNs;
 }
 
-/** What a subflow may hold: a quarter more than arrives of it in a round trip, or would at `rate`. */
+/** What a subflow may hold: half more than arrives of it in a round trip, or would at `rate`. */
 function allowance(flow: Use, arrived: u32, rate: u64, nowNs: u64): u64 {
   flow.using += arrived;
   const elapsedNs = nowNs - flow.roundNs;
@@ -82,14 +82,14 @@ function allowance(flow: Use, arrived: u32, rate: u64, nowNs: u64): u64 {
     flow.roundNs = nowNs;
   }
   const most = max(max(flow.using, flow.used), (rate * flow.tripNs) / secondNs);
-  return most + most / 4 + slack;
+  return most + most / 2 + slack;
 }
 
 /**
  * Hands out credit for a bottleneck with every ACK that leaves: `rate` (of frames, a 17th of which is taken for headers) in
- * all, evenly over time, in the order in which ACKs leave, at most `burst` bytes (what the rate gives in 5 ms unless told)
- * at once. Each subflow is owed an equal share; what others leave is for those who can use it. Nobody holds more than a
- * quarter above what it uses in a round trip, or would with its share, and two segments.
+ * all, evenly over time, in the order in which ACKs leave, at most `burst` bytes (what the rate gives in 8 ms unless told)
+ * at once. Each subflow is owed an equal share; what others leave is for those who can use it. Nobody holds more than
+ * one and a half times what it uses in a round trip, or would with its share, and two segments.
  */
 export const grantCredits = actor({
   name: "grant_credits",
