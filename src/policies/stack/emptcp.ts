@@ -4,6 +4,7 @@ import {
   congestionControl,
   congestionEvent,
   congestionState,
+  fetchAdd,
   max,
   min,
   offer,
@@ -24,6 +25,7 @@ import { keepShare } from "./weight.ts";
 /** How often a subflow looks its strategy up, and tells others how it is. */
 const refreshUs = 1000;
 const leastWindow = 2;
+const minusOne = 0xffff_ffff;
 /** Bytes per second. */
 const freely = 0xffff_fffe;
 
@@ -53,7 +55,11 @@ function change(socket: StackSocket, mine: Memory, state: State, kind: u32, hasG
   if (paces(kind) && !paces(was)) beginPacing(socket, mine, state);
   // A base that has not been asked for long would take that for a time in which the window did not grow.
   if (hasGrowth && grows(was) && !grows(kind)) base.init(socket);
-  if (was === strategy.credit) endCredit(socket);
+  if (was === strategy.credit) {
+    endCredit(socket);
+    fetchAdd(state.users.credit, minusOne);
+  }
+  if (kind === strategy.credit) fetchAdd(state.users.credit, 1);
   mine.kind = kind;
   mine.roundEnd = socket.sndNxt;
   mine.alpha = 0;
@@ -110,6 +116,13 @@ function cap(socket: StackSocket, mine: Memory): void {
   if (socket.cwnd > most) socket.cwnd = most;
 }
 
+/** Spends credits between two looks at the strategy. Finding a socket's memory takes time, which the other kinds are spared. */
+function spendWhereAsked(socket: StackSocket, state: State): void {
+  if (state.users.credit === 0) return;
+  const mine = state.own.get(socket);
+  if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
+}
+
 /** Growth is the algorithm's or the account's instead of the base's; recovery from losses is the kernel's always. */
 export const emptcp = congestionControl({
   name: "emptcp",
@@ -150,15 +163,12 @@ export const emptcp = congestionControl({
   // Credits come on ACKs that acknowledge nothing, too: this is called for each while anything is under way.
   pktsAcked(socket, sample, state) {
     base.pktsAcked(socket, sample);
-    const mine = state.own.get(socket);
-    if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
+    spendWhereAsked(socket, state);
   },
   cwndEvent(socket, event, state) {
     base.cwndEvent(socket, event);
     // Those that came while nothing was.
-    if (event !== congestionEvent.transmitStart) return;
-    const mine = state.own.get(socket);
-    if (mine !== undefined && mine.kind === strategy.credit && !isRecovering(socket)) spend(socket, state);
+    if (event === congestionEvent.transmitStart) spendWhereAsked(socket, state);
   },
   ssthresh(socket, { own }) {
     const mine = own.get(socket);
@@ -182,6 +192,7 @@ export const emptcp = congestionControl({
     const mine = state.own.get(socket);
     if (mine === undefined) return;
     detach(socket, mine, state);
+    if (mine.kind === strategy.credit) fetchAdd(state.users.credit, minusOne);
     mine.kind = strategy.none;
   },
 });

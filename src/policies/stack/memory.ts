@@ -1,5 +1,15 @@
 /** What congestion control `emptcp` keeps: with each socket, of each subflow for its siblings, and the maps it shares. */
-import { flows, perSocket, table, u32, u64, u8, type StateRecord, type StateViews } from "../../policy/index.ts";
+import {
+  flows,
+  perSocket,
+  shared,
+  table,
+  u32,
+  u64,
+  u8,
+  type StateRecord,
+  type StateViews,
+} from "../../policy/index.ts";
 import { congestionStrategies, metricSlots, subflowMetrics, subflowStrategies } from "../strategies.ts";
 import { liaFields } from "./lia.ts";
 import { oliaFields } from "./olia.ts";
@@ -45,6 +55,8 @@ export const state = {
   /** What subflows tell their siblings: bytes acknowledged at the last loss, and between the last two. */
   losses: flows({ ackedAtLoss: u64, ackedBetweenLosses: u64 }, 16_384),
   connections: table(u32, { subflows: u32 }, 16_384),
+  /** How many sockets follow credits. */
+  users: shared({ credit: u32 }),
   strategies: subflowStrategies,
   congestion: congestionStrategies,
   metrics: subflowMetrics,
