@@ -2,14 +2,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { listInStack, openInStack } from "../instack/index.ts";
 import { Connections, makeNetns } from "../instack/testing/connections.ts";
-import { deleteNetns, findBpffs, setDefaultCongestionControl } from "../linux/index.ts";
+import { availableCongestionControls, deleteNetns, findBpffs, setDefaultCongestionControl } from "../linux/index.ts";
 import { writeChurn } from "./testing/churn.ts";
-import { emptcp, emptcpJson } from "./testing/run.ts";
+import { built, emptcp, emptcpJson } from "./testing/run.ts";
 
 const netns = `emptcp-stack-${process.pid}`;
 const name = `ems_${process.pid}`;
@@ -127,18 +127,55 @@ describe("emptcp stack", () => {
     expect(emptcp(["stack", "start", path]).stderr).toMatch(/exports no congestion control.*congestionControl\(/);
   });
 
-  test.each([
-    ["a rate of 0", ["rate", "0"], /rateBytesPerSecond must be an integer from 1/],
-    ["a window of 0", ["window", "0"], /windowBytes must be an integer from 1/],
-    ["a weight of a whole connection", ["weight", "3"], /single subflows only/],
-    ["an algorithm that there is not", ["coupled", "magic"], /there are lia, olia, balia, wvegas/],
-  ])("strategy set refuses %s", (_, words, message) => {
+  test("strategy set refuses nonsense, and says what makes sense", () => {
     emptcpJson("stack", "start", "--name", name);
-    expect(emptcp(["stack", "strategy", "set", "1a2b3c4d", ...words]).stderr).toMatch(message);
+    const refusals = [
+      ["rate 0", /rateBytesPerSecond must be an integer from 1/],
+      ["window 0", /windowBytes must be an integer from 1/],
+      ["weight 3", /single subflows only/],
+      ["coupled magic", /there are lia, olia, balia, wvegas/],
+    ] as const;
+    for (const [words, message] of refusals)
+      expect(emptcp(["stack", "strategy", "set", "1a2b3c4d", ...words.split(" ")]).stderr).toMatch(message);
   });
 });
 
+test("replacements by several processes at once come into force one after the other", async () => {
+  const path = file("many.ts", gentle(50));
+  emptcpJson("stack", "start", path, "--name", name, "--base", "reno");
+  const connections = await connect(5);
+  const all = [1, 2, 3].map(() => spawn(process.execPath, [built, "stack", "replace", name], { stdio: "ignore" }));
+  const ends = Promise.all(all.map(async (child) => (await once(child, "exit")) as [code: number | null]));
+  await connections.send(100_000);
+  expect((await ends).map(([code]) => code)).toEqual([0, 0, 0]);
+  const running = openInStack(name);
+  expect(running.description.generation).toBe(4);
+  expect(running.isRegistered()).toBe(true);
+  await connections.send(100_000);
+  expect(connections.congestionControls()).toEqual({ [name]: 10 });
+});
+
 describe("emptcp clean", () => {
+  test("takes out what was to go with a process that is gone", async () => {
+    const script = file(
+      "trial.mjs",
+      `import { loadInStackFile, registerInStack } from ${JSON.stringify(join(dirname(built), "../index.js"))};
+const policy = await loadInStackFile(${JSON.stringify(file("trial.ts", gentle(50)))});
+registerInStack(policy, { name: ${JSON.stringify(name)}, stays: false });
+console.log("registered");
+process.stdin.resume();
+`,
+    );
+    const child = spawn(process.execPath, [script], { stdio: ["pipe", "pipe", "inherit"] });
+    await once(child.stdout, "data");
+    expect(emptcp(["clean"]).stdout).not.toContain(name);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(emptcp(["clean", "--dry-run"]).stdout).toContain(`congestion control ${name}, whose process is gone`);
+    expect(emptcpJson("clean")).toMatchObject({ removed: true, actors: [name] });
+    expect(availableCongestionControls()).not.toContain(name);
+  });
+
   test("says and removes strategies of connections that are gone, and only those", async () => {
     emptcpJson("stack", "start", "--name", name);
     const connections = await connect(1);

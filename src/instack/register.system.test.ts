@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   availableCongestionControls,
@@ -6,10 +6,12 @@ import {
   deleteNetns,
   findBpffs,
   openLink,
+  openMap,
   setDefaultCongestionControl,
 } from "../linux/index.ts";
 import { drop } from "../policies/drop.ts";
 import type { CongestionControl } from "../policy/index.ts";
+import { stackLeftovers } from "./actors.ts";
 import { listInStack, openInStack, registerInStack, type RunningInStack } from "./index.ts";
 import { Connections, makeNetns } from "./testing/connections.ts";
 import { counting, otherShape, plain } from "./testing/policies.ts";
@@ -33,6 +35,12 @@ async function connect(count: number): Promise<Connections> {
   setDefaultCongestionControl(name, netns);
   open = await Connections.open(netns, count);
   return open;
+}
+
+/** As if the process with number 1, of another time, had died making, or removing, what is registered as `name`. */
+function abandon(undertaking: string): void {
+  mkdirSync(`${root()}/making`, { recursive: true });
+  renameSync(`${root()}/stack/${name}`, `${root()}/making/1-1-${undertaking}stack+${name}`);
 }
 
 const acked = (running: RunningInStack, state: string) =>
@@ -110,6 +118,37 @@ describe("registerInStack()", () => {
     const running = registerInStack(plain, { name, stays: false });
     expect(listInStack().map((one) => one.name)).toContain(name);
     expect(running.description.stays).toBe(false);
+  });
+});
+
+describe("what a killed process left", () => {
+  test.each([
+    ["half made", ""],
+    ["half removed", "remove+"],
+  ])("%s is taken out by the next one that looks, and sockets get the base", async (_, undertaking) => {
+    registerInStack(counting, { name, base: "reno" });
+    const connections = await connect(1);
+    abandon(undertaking);
+    expect(stackLeftovers().halves.map((one) => one.name)).toContain(name);
+    expect(listInStack().map((one) => one.name)).not.toContain(name);
+    expect(availableCongestionControls()).not.toContain(name);
+    expect(stackLeftovers().halves.map((one) => one.name)).not.toContain(name);
+    await connections.send(50_000);
+    expect(connections.congestionControls()).toEqual({ reno: 2 });
+  });
+
+  test("of a replacement that was decided is completed by the next one that opens it", async () => {
+    registerInStack(counting, { name, base: "reno" });
+    const directory = `${root()}/stack/${name}`;
+    {
+      using about = openMap(`${directory}/about`);
+      about.pin(`${directory}/changing`);
+    }
+    expect(openInStack(name).isRegistered()).toBe(true);
+    expect(existsSync(`${directory}/changing`)).toBe(false);
+    const connections = await connect(1);
+    await connections.send(50_000);
+    expect(connections.congestionControls()).toEqual({ [name]: 2 });
   });
 });
 
