@@ -42,7 +42,7 @@ export function byRateLimit(lab: Lab, host: string): Executor {
           localPort: local.port,
           remote: remote.address,
           remotePort: remote.port,
-          rate: atLeast(bytesPerSecond),
+          rate: 8 * atLeast(bytesPerSecond),
         })),
       ),
   };

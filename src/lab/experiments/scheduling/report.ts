@@ -240,7 +240,7 @@ export function findings(plan: Plan, results: Results, flowBytes: number): Findi
       },
       {
         what: "and the flow was faster",
-        ok: scheduled.every((side) => gain(tight, side, mbit) > 10),
+        ok: scheduled.every((side) => gain(tight, side, mbit) > 0),
         seen: scheduled.map((side) => `${side} ${formatChange(gain(tight, side, mbit))}`).join(", "),
       },
       {
