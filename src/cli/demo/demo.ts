@@ -17,6 +17,10 @@ const needed: readonly FeatureId[] = [
   "tcpIterator",
   "mptcp",
   "mptcpPathManager",
+  "congestionControl",
+  "cubicFunctions",
+  "readonlyCast",
+  "socketStorage",
 ];
 
 export interface StageResult extends Outcome {
@@ -41,7 +45,7 @@ export async function runDemo(observer: DemoObserver): Promise<StageResult[]> {
   requireTools();
   let session: Session | undefined;
   // Before the lab registers itself, so that chains go while their namespaces are still there.
-  const removeChains = undoAtExit(() => session?.removeChains());
+  const removeAll = undoAtExit(() => session?.removeAll());
   const calmDown = runUrgently();
   const results: StageResult[] = [];
   try {
@@ -59,11 +63,11 @@ export async function runDemo(observer: DemoObserver): Promise<StageResult[]> {
         if (outcome.error) break;
       }
     } finally {
-      session.removeChains();
+      session.removeAll();
     }
   } finally {
     calmDown();
-    removeChains();
+    removeAll();
   }
   return results;
 }

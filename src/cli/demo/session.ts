@@ -1,13 +1,16 @@
 /** What the stages of the demo share: the lab, the transfer that runs, the chains they attached. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PolicyChain, RunningChain } from "../../chain/index.ts";
+import { registerInStack, type RunningInStack } from "../../instack/index.ts";
 import { startTransfer, type Lab, type Transfer } from "../../lab/index.ts";
+import { emptcp } from "../../policies/stack/index.ts";
 import { watchGoodput, type Goodput } from "./paths.ts";
 
 export class Session {
   readonly lab: Lab;
   readonly #onSample: (now: Goodput) => void;
   readonly #chains = new Set<RunningChain>();
+  #inStack: RunningInStack | undefined;
   #transfer: Transfer | undefined;
 
   constructor(lab: Lab, onSample: (now: Goodput) => void) {
@@ -36,13 +39,21 @@ export class Session {
     return running;
   }
 
+  /** The congestion control that follows strategies, registered for this run; its name. */
+  registerInStack(): string {
+    this.#inStack ??= registerInStack(emptcp, { name: `demo_${process.pid}`, stays: false });
+    return this.#inStack.name;
+  }
+
   remove(chain: RunningChain): void {
     if (this.#chains.delete(chain)) chain.remove();
   }
 
-  /** Takes all chains off that are still there; synchronous, so that it can be done when the process ends. */
-  removeChains(): void {
+  /** Takes off what is still there; synchronous, so that it can be done when the process ends. */
+  removeAll(): void {
     for (const chain of this.#chains) this.remove(chain);
+    this.#inStack?.remove();
+    this.#inStack = undefined;
   }
 
   async watch(seconds: number): Promise<Goodput> {

@@ -40,6 +40,8 @@ function describeDelivery({ ok, receivedBytes, sentBytes, sentHash }: TransferRe
     : `${sentBytes} bytes sent, ${receivedBytes} received`;
 }
 
+const lteShareOf = ({ total, paths }: Goodput): number => (paths["lte"] ?? 0) / total;
+
 function isNear(mbit: number, wanted: number, tolerance: number): boolean {
   return Math.abs(mbit - wanted) <= tolerance * wanted;
 }
@@ -85,6 +87,7 @@ export function makeStages(): readonly Stage[] {
   let blocking: RunningChain;
   let limiting: RunningChain;
   let pacing: RunningChain;
+  let weighing: readonly RunningChain[];
 
   const noChain: Stage = {
     name: "no chain",
@@ -206,11 +209,40 @@ export function makeStages(): readonly Stage[] {
     },
   };
 
+  const lteShare = 0.7;
+  const weigh: Stage = {
+    name: "stack_weight, in the stack",
+    asked: `of the running connection ${100 * lteShare} % over lte, though wifi is twice as fast: congestion control that knows its siblings (± 4 %)`,
+    async run(session) {
+      session.remove(pacing);
+      const control = session.registerInStack();
+      weighing = [
+        ["wifi", 100 - 100 * lteShare],
+        ["lte", 100 * lteShare],
+      ].map(([link, weight]) => {
+        const prefix = session.lab.host("server").interfaces.find((one) => one.link === link)!.ipv4;
+        const actors = new ActorChain().add("stack_weight", { weight, control });
+        return session.submit(
+          new PolicyChain(new SelectorChain().select("src", { prefix }), actors),
+          "server",
+          `weigh-${link}`,
+        );
+      });
+      await session.watch(2 * settleSeconds);
+      return await judge(
+        session,
+        (goodput) =>
+          Math.abs(lteShareOf(goodput) - lteShare) <= 0.04 && (goodput.paths["lte"] ?? 0) >= nearly * lteMbit,
+        (goodput) => `${describeGoodput(goodput)}: ${(100 * lteShareOf(goodput)).toFixed(0)} % over lte`,
+      );
+    },
+  };
+
   const back: Stage = {
     name: "everything removed",
     asked: `back to the start: two subflows, near ${sumMbit} Mbit/s, every byte delivered`,
     async run(session) {
-      session.remove(pacing);
+      for (const chain of weighing) session.remove(chain);
       await session.watch(settleSeconds);
       const { measured, ok } = await judge(session, ({ total }) => total >= nearly * sumMbit);
       const subflows = session.transfer.info().subflows.length;
@@ -222,5 +254,5 @@ export function makeStages(): readonly Stage[] {
     },
   };
 
-  return [noChain, block, restore, backUp, limit, pace, back];
+  return [noChain, block, restore, backUp, limit, pace, weigh, back];
 }

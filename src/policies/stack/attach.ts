@@ -73,6 +73,7 @@ export function detach(socket: StackSocket, mine: Memory, state: State): void {
   const isClosed = socket.field("sock_common.skc_state", u8) === TCP_CLOSE;
   if (isClosed) state.strategies.delete(socket.flow);
   state.losses.delete(socket.flow);
+  state.shares.delete(socket.flow);
   if (mine.owner === 0) return;
   const token = u32(mine.owner >> 32);
   const known = state.connections.get(token);

@@ -219,71 +219,138 @@ describe("strategy credit", () => {
 
 /** Mbit/s that a subflow is allowed. */
 const allowed = (subflow: StackSubflow): number => (Number(subflow.get("maxPacingRate")) * 8) / 1e6;
-// 100 packets of 1000 bytes per 20 ms are 40 Mbit/s.
-const wide = { cwnd: 100, srttUs: 20_000 };
-const narrow = { cwnd: 125, srttUs: 50_000 };
 
-function weigh(paths: readonly Fields[], weights: readonly number[]): StackSubflow[] {
-  const subflows = connect(paths);
-  subflows.forEach((subflow, i) => subflow.follow({ kind: strategy.weight, weight: weights[i] }));
-  for (const subflow of subflows) subflow.ack(0, refreshUs);
+interface WeighedPath {
+  readonly weight: number;
+  /** What it can carry. */
+  mbit: number;
+  readonly srttUs?: number;
+  readonly caState?: number;
+}
+
+function weigh(paths: readonly WeighedPath[]): StackSubflow[] {
+  const subflows = connect(paths.map(({ srttUs = 20_000 }) => ({ srttUs, sndNxt: 1, writeSeq: 50_001 })));
+  subflows.forEach((subflow, i) => subflow.follow({ kind: strategy.weight, weight: paths[i].weight }));
   return subflows;
+}
+
+const roundUs = 100_000n;
+
+/** Rounds in which paths carry what pacing lets through, up to what they can; `luck` is the part that arrives in its round. */
+function carry(subflows: readonly StackSubflow[], paths: readonly WeighedPath[], rounds: number, luck = () => 1): void {
+  const under = paths.map(() => 0);
+  for (let round = 0; round < rounds; round++) {
+    subflows.forEach((subflow, i) => {
+      under[i] += (Math.min(paths[i].mbit, allowed(subflow)) * Number(roundUs)) / 8 / mss;
+      const packets = Math.round(under[i] * luck());
+      under[i] -= packets;
+      subflow.set({ delivered: subflow.get("delivered") + BigInt(packets) });
+      if (paths[i].mbit > 0) subflow.ack(0, i === 0 ? roundUs : 0n);
+    });
+  }
 }
 
 describe("strategy weight", () => {
   it.each([
     [
       [70, 30],
-      [50, 17.14],
+      [40, 40 * (30 / 70)],
     ],
     [
       [1, 1],
-      [20, 25],
+      [20, 20],
     ],
     [
       [30, 70],
-      [8.57, 25],
+      [20 * (30 / 70), 20],
     ],
     [
-      [65_535, 1],
-      [50, 40 / 65_535],
+      [1000, 1],
+      [40, 0.04],
     ],
-  ])(
-    "%j of 40 and 20 Mbit/s: as much as the shorter one makes of it, which may try for a quarter more",
-    (weights, mbit) => {
-      const paced = weigh([wide, narrow], weights).map(allowed);
-      paced.forEach((one, i) => expect(Math.abs(one / mbit[i] - 1)).toBeLessThan(0.01));
-    },
-  );
+  ])("%j of 40 and 20 Mbit/s: as much as the shorter one makes of it", (weights, mbit) => {
+    const paths = [
+      { weight: weights[0], mbit: 40 },
+      { weight: weights[1], mbit: 20, srttUs: 50_000 },
+    ];
+    const subflows = weigh(paths);
+    carry(subflows, paths, 40);
+    // The one that is short may try for a quarter more, and for an eighth again where that arrives.
+    subflows.forEach((subflow, i) => {
+      expect(Math.min(paths[i].mbit, allowed(subflow)) / mbit[i]).toBeGreaterThan(0.94);
+      expect(Math.min(paths[i].mbit, allowed(subflow)) / mbit[i]).toBeLessThan(1.06);
+    });
+  });
 
-  it("takes a path for no wider than what arrives of it while data waits", () => {
-    const waits = { writeSeq: 50_000, maxPacketsOut: 100, deliveredInSample: 75, sampleUs: 20_000 };
-    const [, slower] = weigh(
-      [
-        { ...wide, ...waits },
-        { ...narrow, maxPacketsOut: 125 },
-      ],
-      [75, 25],
+  it("keeps rates up and in proportion where much arrives late", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 5, max: 95 }),
+        fc.infiniteStream(fc.double({ min: 0.6, max: 1, noNaN: true })),
+        (weight, chance) => {
+          const paths = [
+            { weight, mbit: 40 },
+            { weight: 100 - weight, mbit: 20, srttUs: 50_000 },
+          ];
+          const subflows = weigh(paths);
+          carry(subflows, paths, 60, () => chance.next().value);
+          const [wifi, lte] = subflows.map(allowed);
+          const best = Math.min(40 / weight, 20 / (100 - weight)) * 100;
+          expect(wifi + lte).toBeGreaterThan(0.5 * best);
+          expect(wifi / (wifi + lte)).toBeGreaterThan((0.55 * weight) / 100);
+          expect(lte / (wifi + lte)).toBeGreaterThan((0.55 * (100 - weight)) / 100);
+        },
+      ),
+      { numRuns: 60 },
     );
-    expect(allowed(slower)).toBeCloseTo(10, 0);
+  });
+
+  it("follows a path that becomes narrower, and wider again", () => {
+    const paths = [
+      { weight: 50, mbit: 40 },
+      { weight: 50, mbit: 20 },
+    ];
+    const subflows = weigh(paths);
+    carry(subflows, paths, 20);
+    for (const mbit of [5, 30]) {
+      paths[1].mbit = mbit;
+      carry(subflows, paths, 30);
+      expect(allowed(subflows[0]) / mbit).toBeCloseTo(1, 0);
+    }
   });
 
   it("does not wait for a path that gives no answers, nor for subflows without a weight", () => {
-    const [first, dead] = weigh([wide, narrow, narrow], [50, 50, 0]);
-    expect(allowed(first)).toBeCloseTo(20, 0);
-    dead.set({ caState: 4 });
-    first.ack(0, refreshUs);
-    expect(allowed(first)).toBeCloseTo(50, 0);
+    const paths = [
+      { weight: 50, mbit: 40 },
+      { weight: 50, mbit: 20 },
+      { weight: 0, mbit: 1 },
+    ];
+    const subflows = weigh(paths);
+    carry(subflows, paths, 20);
+    expect(Math.round(allowed(subflows[0]))).toBe(20);
+    subflows[1].set({ caState: 4 });
+    paths[1].mbit = 0;
+    carry(subflows, paths, 20);
+    expect(allowed(subflows[0])).toBeGreaterThan(40);
   });
 
-  it("does not set what differs by less than 1 in 128", () => {
-    const [first] = weigh([wide, narrow], [50, 50]);
-    first.set({ srttUs: 20_050 });
-    expect(limits(first.ack(0, refreshUs))).toEqual([]);
+  it("does not take a path for narrow that had nothing to send", () => {
+    const paths = [
+      { weight: 50, mbit: 20 },
+      { weight: 50, mbit: 20 },
+    ];
+    const subflows = weigh(paths);
+    carry(subflows, paths, 20);
+    for (const subflow of subflows) subflow.set({ writeSeq: 1, isCwndLimited: 0 });
+    for (const path of paths) path.mbit = 1;
+    carry(subflows, paths, 20);
+    expect(allowed(subflows[0])).toBeGreaterThan(19);
   });
 
   it("has no cap while it does not know what paths carry", () => {
-    const [only] = weigh([{ ...wide, srttUs: 0 }], [1]);
+    const paths = [{ weight: 1, mbit: 40 }];
+    const [only] = weigh(paths);
+    only.ack(0, refreshUs);
     expect(only.get("maxPacingRate")).toBe(unlimited);
   });
 });

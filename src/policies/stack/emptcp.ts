@@ -20,7 +20,7 @@ import { endCredit, isExpired, isRecovering, spend } from "./credit.ts";
 import { measure } from "./measure.ts";
 import { state, type Memory, type State } from "./memory.ts";
 import { beginPacing, endPacing, forgetPacing, pace } from "./pacing.ts";
-import { keepShare } from "./weight.ts";
+import { beginShare, keepShare } from "./weight.ts";
 
 /** How often a subflow looks its strategy up, and tells others how it is. */
 const refreshUs = 1000;
@@ -53,6 +53,7 @@ function change(socket: StackSocket, mine: Memory, state: State, kind: u32, hasG
   const was = mine.kind;
   if (paces(was) && !paces(kind)) endPacing(socket, mine, state);
   if (paces(kind) && !paces(was)) beginPacing(socket, mine, state);
+  if (kind === strategy.weight) beginShare(socket, mine, state);
   // A base that has not been asked for long would take that for a time in which the window did not grow.
   if (hasGrowth && grows(was) && !grows(kind)) base.init(socket);
   if (was === strategy.credit) {

@@ -43,6 +43,14 @@ const memoryFields = {
   /** By weight: what one unit of weight carries (see `weight.ts`), and the id of the subflow that decides it. */
   unitRate: u64,
   tightest: u32,
+  /** The round in which arrivals are counted: when it began, with what delivered and what pacing; whether there was data. */
+  roundUs: u64,
+  roundDelivered: u32,
+  roundPaced: u64,
+  roundBusy: u8,
+  /** Bytes per second of the two rounds before it. */
+  arrivedLast: u64,
+  arrivedBefore: u64,
   /** Whether the maps know of the subflow, as whose (0 on plain TCP), and its slot of metrics plus one. */
   attached: u8,
   owner: u64,
@@ -54,6 +62,8 @@ export const state = {
   own: perSocket(memoryFields),
   /** What subflows tell their siblings: bytes acknowledged at the last loss, and between the last two. */
   losses: flows({ ackedAtLoss: u64, ackedBetweenLosses: u64 }, 16_384),
+  /** What subflows with weights tell: bytes per second that they carry, and whether that is all they were allowed. */
+  shares: flows({ carriedRate: u64, keepsUp: u8 }, 16_384),
   connections: table(u32, { subflows: u32 }, 16_384),
   /** How many sockets follow credits. */
   users: shared({ credit: u32 }),
