@@ -9,6 +9,7 @@ import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEvents } from "./commands/events.ts";
 import { addLab } from "./commands/lab.ts";
+import { addPaths } from "./commands/paths.ts";
 import { addStack } from "./commands/stack.ts";
 import { addWatch } from "./commands/watch.ts";
 import { describeError, UsageError } from "./errors.ts";
@@ -36,6 +37,7 @@ Start here:
   sudo emptcp watch                      MPTCP connections and their subflows, live
   sudo emptcp events                     what chains tell, as it happens
   sudo emptcp chain remove rate_limit
+  sudo emptcp paths connections          the subflows of connections; add, remove and change them
   sudo emptcp stack start                congestion control in the kernel that follows strategies
 
 Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to errors.`,
@@ -47,6 +49,7 @@ addBuild(program);
 addLab(program);
 addDemo(program);
 addStack(program);
+addPaths(program);
 addWatch(program);
 addEvents(program);
 addClean(program);

@@ -2,7 +2,7 @@
  * What the kernel's path manager tells of MPTCP connections as it happens: the generic netlink family `mptcp_pm`, multicast
  * group `mptcp_pm_events` (include/uapi/linux/mptcp_pm.h).
  */
-import { watch } from "./ffi.ts";
+import { errnoName, watch } from "./ffi.ts";
 import { findFamily, NoSuchFamilyError } from "./generic-netlink.ts";
 import {
   decodeAttributes,
@@ -68,8 +68,10 @@ export type MptcpEvent = {
   readonly localId?: number;
   readonly remoteId?: number;
   readonly backup?: boolean;
-  /** An errno. */
+  /** An errno; 0: none. */
   readonly error?: number;
+  /** Its name, e.g. `ECONNREFUSED`. */
+  readonly errorName?: string;
   readonly interfaceIndex?: number;
   /** RFC 8684, section 3.6. */
   readonly resetReason?: number;
@@ -111,6 +113,7 @@ export function parseMptcpEvent(message: Pick<NetlinkMessage, "payload">, timeMs
     ...(remoteId !== undefined && { remoteId }),
     ...(backup !== undefined && { backup: backup !== 0 }),
     ...(error !== undefined && { error }),
+    ...(error && { errorName: errnoName(error) }),
     ...(interfaceIndex !== undefined && { interfaceIndex }),
     ...(resetReason !== undefined && { resetReason }),
     ...(resetFlags !== undefined && { resetTransient: resetFlags !== 0 }),

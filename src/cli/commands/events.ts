@@ -1,12 +1,13 @@
 /** `emptcp events`: what chains and the path manager tell, as it happens. */
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { watchPathManager, type MptcpEvent } from "../../linux/mptcp-events.ts";
+import { readInteger } from "../arguments.ts";
 import { undoAtExit } from "../cleanup.ts";
 import { UsageError } from "../errors.ts";
+import { lineOf, mptcpJson, mptcpLine } from "../event-lines.ts";
 import { EventFeed, type NamedEvent } from "../events-feed.ts";
 import { colours, print, printJsonLine } from "../output.ts";
 import { formatEndpoint } from "../table.ts";
-import { describeMptcpEvent, formatToken } from "../watch/render.ts";
 
 interface Flags {
   readonly mptcp?: true;
@@ -16,12 +17,6 @@ interface Flags {
 }
 
 const refreshMs = 500;
-
-function readCount(value: string): number {
-  const count = Number(value);
-  if (!(Number.isInteger(count) && count > 0)) throw new InvalidArgumentError("Give a number from 1 on.");
-  return count;
-}
 
 export function addEvents(program: Command): void {
   program
@@ -35,7 +30,7 @@ export function addEvents(program: Command): void {
     .argument("[chain]", "a chain (default: all that emit events, also those that come later)")
     .option("--mptcp", "the path manager's events, too; of these alone, where no chain emits any")
     .option("--netns <namespace>", "with --mptcp: of this network namespace, by name or path")
-    .option("--count <number>", "end after so many", readCount)
+    .option("--count <number>", "end after so many", readInteger(1))
     .option("--json", "print one object a line: { time, source, ... }")
     .addHelpText(
       "after",
@@ -107,17 +102,6 @@ async function eventsCommand(
   });
 }
 
-/** `12:00:01.250`, in the time zone of the reader. */
-function formatTime(timeMs: number): string {
-  const time = new Date(timeMs);
-  return `${time.toTimeString().slice(0, 8)}.${String(time.getMilliseconds()).padStart(3, "0")}`;
-}
-
-/** Chains and path manager stand in the same columns. */
-function lineOf(timeMs: number, source: string, rest: string): string {
-  return `${colours.dim(formatTime(timeMs))}  ${source.padEnd(16)}  ${rest}`.trimEnd();
-}
-
 function chainLine({ timeMs, chain, name, policy, local, localPort, remote, remotePort, fields }: NamedEvent): string {
   const values = Object.entries(fields).map(([field, value]) => `${field}=${value}`);
   const flow = `${formatEndpoint(local, localPort)} > ${formatEndpoint(remote, remotePort)}`;
@@ -125,18 +109,6 @@ function chainLine({ timeMs, chain, name, policy, local, localPort, remote, remo
   return lineOf(timeMs, chain, `${colours.bold(event.padEnd(19))}  ${flow}  ${values.join(" ")}`);
 }
 
-function mptcpLine({ timeMs, token, ...event }: MptcpEvent): string {
-  return lineOf(
-    timeMs,
-    token === undefined ? "mptcp" : `mptcp ${formatToken(token)}`,
-    describeMptcpEvent({ ...event, timeMs }),
-  );
-}
-
 function chainJson({ timeMs, name, ...event }: NamedEvent) {
   return { time: new Date(timeMs).toISOString(), source: "chain", event: name, ...event };
-}
-
-function mptcpJson({ timeMs, kind, ...event }: MptcpEvent) {
-  return { time: new Date(timeMs).toISOString(), source: "mptcp", event: kind, ...event };
 }

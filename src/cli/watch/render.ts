@@ -131,7 +131,8 @@ export function tableLines(model: WatchModel, order: Order, colour: boolean, wid
 
 /** `subflow_established  10.0.1.1:4000 > 10.0.1.2:80  ids 1/2  backup`. */
 export function describeMptcpEvent(event: MptcpEvent): string {
-  const { kind, local, remote, localId, remoteId, backup, error, resetReason, serverSide, denyJoinId0 } = event;
+  const { kind, local, remote, localId, remoteId, backup, error, errorName, resetReason, serverSide, denyJoinId0 } =
+    event;
   const ids = localId === undefined ? `id ${remoteId}` : `ids ${localId}/${remoteId ?? "-"}`;
   const ends = [local, remote].filter((end) => end !== undefined).map(formatEnd);
   return [
@@ -141,7 +142,7 @@ export function describeMptcpEvent(event: MptcpEvent): string {
     ...(backup ? ["backup"] : []),
     ...(serverSide ? ["as server"] : []),
     ...(denyJoinId0 ? ["no joins to the first address"] : []),
-    ...(error ? [`error ${error}`] : []),
+    ...(error ? [`error ${errorName ?? error}`] : []),
     ...(resetReason === undefined ? [] : [`reset reason ${resetReason}`]),
   ].join("  ");
 }
