@@ -1,3 +1,5 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, expect, test, vi } from "vitest";
 import { listChains, openChain } from "../chain/index.ts";
 import { listInStack, openInStack } from "../instack/index.ts";
-import type { Lab, Transfer } from "../lab/index.ts";
-import { setDefaultCongestionControl } from "../linux/index.ts";
+import { parseDeviceCounters, type Lab, type Transfer } from "../lab/index.ts";
+import { setDefaultCongestionControl, withNetns } from "../linux/index.ts";
 import { emptcp } from "./testing/run.ts";
 import { createRouter, measureUplinks, startUpload } from "./testing/uplinks.ts";
 
@@ -20,7 +22,9 @@ const example = (file: string): string => fileURLToPath(new URL(`../../examples/
 
 let lab: Lab | undefined;
 let transfer: Transfer | undefined;
+let program: ChildProcess | undefined;
 afterEach(async () => {
+  await kill();
   transfer?.abort();
   if (listChains().some(({ name }) => name === chain)) openChain(chain).remove();
   if (listInStack().some(({ name }) => name === control)) openInStack(control).remove({ move: true });
@@ -79,6 +83,20 @@ test.each([
   },
 );
 
+/** Waits until the uplinks carry what is asked, in Mbit/s. */
+async function until(isSo: (first: number, second: number) => boolean): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const [first, second] = await measureUplinks(transfer!, 2);
+      expect(isSo(first, second), `${first.toFixed(1)} and ${second.toFixed(1)} Mbit/s`).toBe(true);
+    },
+    { timeout: 30_000 },
+  );
+}
+
+const isHeld = (wifi: number, lte: number): boolean => wifi > 15 && lte < 0.2;
+const idles = (wifi: number, lte: number): boolean => wifi > 26 && lte < 0.2;
+
 test("prefer-wifi.ts uses LTE for what WiFi lacks of 20 Mbit/s, and for everything when WiFi is dead", async () => {
   lab = await createRouter([
     { name: "wifi", rateMbit: 30, rttMs: 20 },
@@ -87,15 +105,6 @@ test("prefer-wifi.ts uses LTE for what WiFi lacks of 20 Mbit/s, and for everythi
   run("stack", "start", example("prefer-wifi.ts"), "--name", control);
   setDefaultCongestionControl(control, lab.host("router").netns);
   transfer = await startUpload(lab, control);
-  const until = async (isSo: (wifi: number, lte: number) => boolean): Promise<void> =>
-    await vi.waitFor(
-      async () => {
-        const [wifi, lte] = await measureUplinks(transfer!, 2);
-        expect(isSo(wifi, lte), `WiFi ${wifi.toFixed(1)}, LTE ${lte.toFixed(1)} Mbit/s`).toBe(true);
-      },
-      { timeout: 30_000 },
-    );
-  const idles = (wifi: number, lte: number): boolean => wifi > 26 && lte < 0.2;
   await until(idles);
   await lab.setLink("wifi", { rateMbit: 10 });
   await until((wifi, lte) => wifi > 8.5 && lte > 7.5 && lte < 12);
@@ -107,3 +116,65 @@ test("prefer-wifi.ts uses LTE for what WiFi lacks of 20 Mbit/s, and for everythi
   await until(idles);
   expect(await transfer.stop()).toMatchObject({ ok: true });
 }, 240_000);
+
+/** Runs an example in the router until it is killed. */
+function start(file: string, ...args: string[]): void {
+  const command = [example(file), ...args];
+  program = withNetns(lab!.host("router").netns, () => spawn(process.execPath, command, { stdio: "inherit" }));
+}
+
+async function kill(): Promise<void> {
+  if (program === undefined || program.exitCode !== null) return;
+  program.kill("SIGKILL");
+  await once(program, "exit");
+  program = undefined;
+}
+
+/** Bytes that an interface of the router has carried. */
+function counterOf(name: string): number {
+  const text = withNetns(lab!.host("router").netns, () => readFileSync("/proc/thread-self/net/dev", "utf8"));
+  const { received, sent } = parseDeviceCounters(text).get(name)!;
+  return received.bytes + sent.bytes;
+}
+
+test("lte-quota.mjs counts each byte once however often it is killed, holds LTE at its quota, and frees it next month", async () => {
+  lab = await createRouter([
+    { name: "wifi", rateMbit: 20, rttMs: 20 },
+    { name: "lte", rateMbit: 20, rttMs: 30 },
+  ]);
+  const file = join(scratch, "lte-quota.json");
+  const kept = (): { month: string; used: number } => JSON.parse(readFileSync(file, "utf8")) as never;
+  start("lte-quota.mjs", "lte", "1e12", file);
+  await vi.waitFor(() => expect(kept().used).toBe(0), { timeout: 10_000 });
+  const before = counterOf("lte");
+  transfer = await startUpload(lab);
+  for (let i = 0; i < 3; i++) {
+    await sleep(1700);
+    await kill();
+    await sleep(500);
+    start("lte-quota.mjs", "lte", "1e12", file);
+  }
+  await sleep(2500);
+  // What has passed since it last looked is not in the file yet.
+  const passed = counterOf("lte") - before;
+  expect(passed).toBeGreaterThan(10e6);
+  expect(kept().used / passed).toBeGreaterThan(0.6);
+  expect(await transfer.stop()).toMatchObject({ ok: true });
+  // The router's own announcements may pass at any time.
+  const mistake = (): number => Math.abs(counterOf("lte") - before - kept().used);
+  await vi.waitFor(() => expect(mistake()).toBeLessThan(2000), { timeout: 10_000 });
+  await kill();
+
+  transfer = await startUpload(lab);
+  await until((wifi, lte) => wifi > 15 && lte > 15);
+  start("lte-quota.mjs", "lte", String(kept().used + 5e6), file);
+  await until(isHeld);
+  await kill();
+  start("lte-quota.mjs", "lte", String(kept().used), file);
+  await until(isHeld);
+  await kill();
+  writeFileSync(file, JSON.stringify({ ...kept(), month: "2001-01" }));
+  start("lte-quota.mjs", "lte", "1e9", file);
+  await until((wifi, lte) => wifi > 15 && lte > 15);
+  expect(await transfer.stop()).toMatchObject({ ok: true });
+});
