@@ -20,8 +20,11 @@ export interface StackDescription {
   readonly policy: string;
   /** The module that defines the policy: a path; absent for built-in ones. */
   readonly file?: string;
-  readonly base: Base;
-  /** The operations that the policy defines, as it calls them; the base does the others. */
+  /** Of congestion control: what does the operations that the policy does not define. */
+  readonly base?: Base;
+  /** It is a packet scheduler of MPTCP, not congestion control. */
+  readonly schedules?: true;
+  /** The operations that the policy defines, as it calls them. */
   readonly operations: readonly string[];
   readonly layout: ChainLayout;
   /** Counts how often it was replaced, from 1. */
@@ -54,7 +57,6 @@ function foreignDescription(name: string, version: number): StackDescription {
     fixed: `another version of emptcp registered it (its description has version ${version}, this one knows ${currentVersion})`,
     name,
     policy: "",
-    base: "cubic",
     operations: [],
     layout: { parameters: [], counters: [], state: [], events: [], sets: [], memberParameters: [] },
     generation: 1,

@@ -5,7 +5,7 @@ export { InStackBusyError, InStackError, InStackExistsError, NoSuchInStackError 
 export { loadInStackFile } from "./load.ts";
 export { MetricsReader, type SubflowMetrics } from "./metrics.ts";
 export type { Moved } from "./move.ts";
-export { registerInStack, type InStackOptions } from "./register.ts";
+export { registerInStack, type InStackOptions, type StackPolicy } from "./register.ts";
 export {
   RunningInStack,
   type MoveOptions,

@@ -29,7 +29,9 @@ export interface StackPlan {
   readonly policy: string;
   /** The module that defines it; absent for built-in ones. */
   readonly file?: string;
-  readonly base: Base;
+  /** Of congestion control. */
+  readonly base?: Base;
+  readonly schedules?: true;
   /** What the policy defines, as it calls them. */
   readonly defined: readonly string[];
   readonly programs: Readonly<Record<string, ProgramSpec>>;
@@ -57,7 +59,7 @@ export function install(name: string, plan: () => StackPlan, stays: boolean): Ru
   checkStackName(name);
   cleanUpStack();
   // Before anything is made: a name that is taken should not cost a compilation.
-  if (isTaken(name)) throw taken(name);
+  if (availableCongestionControls().includes(name)) throw taken(name);
   const compiled = plan();
   const pins = stackStore.begin(name);
   try {
@@ -74,8 +76,6 @@ export function install(name: string, plan: () => StackPlan, stays: boolean): Ru
     throw error;
   }
 }
-
-const isTaken = (name: string): boolean => availableCongestionControls().includes(name);
 
 const taken = (name: string): InStackExistsError =>
   new InStackExistsError(name, stackStore.directory(name) ? "ours" : "kernel");
@@ -116,7 +116,7 @@ function pinDescription(directory: string, description: StackDescription, held: 
 }
 
 function describe(
-  { policy, file, base, defined, layout }: StackPlan,
+  { policy, file, base, schedules, defined, layout }: StackPlan,
   { name, stays, moves }: Pick<StackDescription, "name" | "stays" | "moves">,
   old?: StackDescription,
 ): StackDescription {
@@ -126,7 +126,8 @@ function describe(
     name,
     policy,
     ...(file !== undefined && { file }),
-    base,
+    ...(base !== undefined && { base }),
+    ...(schedules && { schedules }),
     operations: defined,
     layout,
     generation: (old?.generation ?? 0) + 1,

@@ -1,13 +1,13 @@
 /** Congestion control that users write in files of their own. */
 import { FileError } from "../chain/errors.ts";
 import { importFile } from "../chain/load.ts";
-import type { CongestionControl } from "../policy/stack.ts";
+import type { StackPolicy } from "./register.ts";
 
 /**
  * The congestion control that a file exports: as its default, or the only one; `name` chooses among several.
  * @throws FileError
  */
-export async function loadInStackFile(file: string, name?: string): Promise<CongestionControl> {
+export async function loadInStackFile(file: string, name?: string): Promise<StackPolicy> {
   const exported = Object.entries(await importFile(file));
   const all = [...new Set(exported.map(([, value]) => value).filter(isInStack))];
   const byDefault = exported.find(([key]) => key === "default")?.[1];
@@ -25,7 +25,7 @@ export async function loadInStackFile(file: string, name?: string): Promise<Cong
   throw new FileError(`Cannot load congestion control from ${file}: ${reason}`);
 }
 
-function isInStack(value: unknown): value is CongestionControl {
-  const { kind, on } = (value ?? {}) as Partial<CongestionControl>;
+function isInStack(value: unknown): value is StackPolicy {
+  const { kind, on } = (value ?? {}) as Partial<StackPolicy>;
   return kind === "actor" && on === "stack";
 }

@@ -10,7 +10,7 @@ import {
   setDefaultCongestionControl,
 } from "../linux/index.ts";
 import { drop } from "../policies/drop.ts";
-import type { CongestionControl } from "../policy/index.ts";
+import { schedule, scheduler, type CongestionControl } from "../policy/index.ts";
 import { stackLeftovers } from "./actors.ts";
 import { listInStack, openInStack, registerInStack, type RunningInStack } from "./index.ts";
 import { Connections, makeNetns } from "./testing/connections.ts";
@@ -112,6 +112,20 @@ describe("registerInStack()", () => {
     expect(existsSync(`${root()}/stack/${other}`)).toBe(false);
     openInStack(name).remove();
     expect(existsSync(`${root()}/shared/test_instack`)).toBe(false);
+  });
+
+  test("names what the kernel lacks for a scheduler, where it takes none from programs", () => {
+    const first = scheduler({
+      name: "first",
+      getSend(connection) {
+        for (const subflow of connection.subflows) {
+          schedule(subflow);
+          return;
+        }
+      },
+    });
+    expect(() => registerInStack(first, { name })).toThrow(/Linux .*mptcp_sched_ops/);
+    expect(existsSync(`${root()}/stack/${name}`)).toBe(false);
   });
 
   test("of one that is not to stay keeps it no longer than its process", () => {

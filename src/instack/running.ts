@@ -19,10 +19,11 @@ import {
   type SocketAddress,
   type TcpState,
 } from "../linux/index.ts";
-import type { Base, CongestionControl } from "../policy/stack.ts";
+import type { Base } from "../policy/stack.ts";
 import type { StackDescription } from "./description.ts";
 import { InStackError, NoSuchInStackError } from "./errors.ts";
 import { moveDefaults, moveSockets, nothingMoved, type Moved, type PacingMemory } from "./move.ts";
+import type { StackPolicy } from "./register.ts";
 import { linkPin, operationsPin, readStackDescription, stackStore } from "./store.ts";
 
 /** A socket whose congestion control an actor does. */
@@ -179,7 +180,7 @@ export class RunningInStack {
    * @returns what was moved
    * @throws CompileError, InStackError, InStackBusyError, NoSuchInStackError, VerifierError, KernelError
    */
-  async replace(policy: CongestionControl, options: { readonly base?: Base } & MoveOptions = {}): Promise<Moved> {
+  async replace(policy: StackPolicy, options: { readonly base?: Base } & MoveOptions = {}): Promise<Moved> {
     const { replaceInStack } = await import("./register.ts");
     return replaceInStack(this, policy, options);
   }
@@ -210,7 +211,8 @@ export class RunningInStack {
     using operations = openMap(`${this.#directory}/${operationsPin}`);
     // The kernel refuses to replace a thing by itself.
     if (link.info().mapId !== operations.info().id) link.update(operations);
-    const moved = this.description.moves ? moveSockets(this.name, this.name) : nothingMoved;
+    const { moves, base } = this.description;
+    const moved = moves && base !== undefined ? moveSockets(this.name, this.name) : nothingMoved;
     unlinkSync(`${this.#directory}/${changingPin}`);
     return moved;
   }
@@ -245,6 +247,8 @@ export function release(directory: string, move = true): Moved {
     using link = openLink(`${directory}/${linkPin}`);
     if (link.info().mapId !== 0) link.detach();
   }
+  // A scheduler: the kernel gives connections that it leaves another one. Or one of an unknown version.
+  if (base === undefined) return nothingMoved;
   if (!move) return { ...nothingMoved, namespaces: moveDefaults(name, base) };
   const memory = openPacingMemory(directory, layout.state);
   try {

@@ -3,7 +3,7 @@ import { Option, type Command } from "commander";
 import { listInStack, openInStack } from "../../instack/actors.ts";
 import type { StackDescription } from "../../instack/description.ts";
 import type { Moved } from "../../instack/move.ts";
-import type { CongestionControl } from "../../policy/stack.ts";
+import type { StackPolicy } from "../../instack/register.ts";
 import { bases, type Base } from "../../policy/stack.ts";
 import { UsageError } from "../errors.ts";
 import { print, printJson, withProgress } from "../output.ts";
@@ -80,7 +80,7 @@ export function addStackChange(stack: Command): void {
       });
       if (json) return printJson({ stopped });
       if (stopped.length === 0) print("Nothing is registered");
-      for (const { name, base, moved } of stopped) print(`Stopped ${name}${describeMoved(moved, base)}`);
+      for (const { name, base, moved } of stopped) print(`Stopped ${name}${describeMoved(moved, base ?? "")}`);
     });
 }
 
@@ -93,7 +93,7 @@ async function start(file: string | undefined, { name, base, json }: StartFlags)
   });
   const tookMs = Math.round(performance.now() - started);
   if (json) return printJson({ ...summaryOf(description), tookMs });
-  print(`Congestion control ${description.name} is registered, on top of ${description.base} (${tookMs} ms)`);
+  print(`${titleOf(description)} ${description.name} is registered${onTopOf(description)} (${tookMs} ms)`);
   print(
     `\nemptcp stack show ${description.name} tells what it does, emptcp stack stop ${description.name} takes it out.`,
   );
@@ -116,12 +116,10 @@ async function replace(
   const tookMs = Math.round(performance.now() - started);
   const { description } = running;
   if (json) return printJson({ ...summaryOf(description), moved, tookMs });
-  print(
-    `${name} is ${description.policy} on top of ${description.base} now (${tookMs} ms)${describeMoved(moved, name)}`,
-  );
+  print(`${name} is ${description.policy}${onTopOf(description)} now (${tookMs} ms)${describeMoved(moved, name)}`);
 }
 
-async function load(file: string | undefined, name?: string): Promise<CongestionControl> {
+async function load(file: string | undefined, name?: string): Promise<StackPolicy> {
   if (file === undefined) return (await import("../../policies/stack/index.ts")).emptcp;
   const { loadInStackFile } = await import("../../instack/load.ts");
   return await withProgress(`loading ${file} …`, async () => await loadInStackFile(file, name));
@@ -132,6 +130,10 @@ export function summaryOf(description: StackDescription): Omit<StackDescription,
   const { layout: _layout, ...rest } = description;
   return rest;
 }
+
+const titleOf = ({ schedules }: StackDescription): string => (schedules ? "Scheduler" : "Congestion control");
+
+const onTopOf = ({ base }: StackDescription): string => (base === undefined ? "" : ` on top of ${base}`);
 
 function describeMoved({ sockets, refused, namespaces }: Moved, to: string): string {
   const parts = [

@@ -24,7 +24,7 @@ export function addStackInspect(stack: Command): void {
           [
             { title: "NAME", of: ({ name }) => name },
             { title: "POLICY", of: ({ policy }) => policy },
-            { title: "BASE", of: ({ base }) => base },
+            { title: "BASE", of: ({ base }) => base ?? "-" },
             { title: "OPERATIONS", of: ({ operations }) => operations.join(", ") || "-" },
             { title: "SINCE", of: ({ registered }) => formatAge(registered) },
             { title: "SOCKETS", of: ({ sockets }) => formatCount(sockets), align: "right" },
@@ -116,7 +116,9 @@ function inspect(running: RunningInStack) {
 function printDetails(details: ReturnType<typeof inspect>, rates: readonly OperationRates[] | undefined): void {
   const { name, policy, file, base, registered, programs, counters, users, operations, isRegistered } = details;
   const where = file === undefined ? "built in" : file;
-  print(`${colours.bold(name)}  ${policy} (${where}) on top of ${base}, ${formatAge(registered)}`);
+  print(
+    `${colours.bold(name)}  ${policy} (${where})${base === undefined ? "" : ` on top of ${base}`}, ${formatAge(registered)}`,
+  );
   if (!isRegistered) print("  It was taken out by somebody else: no new socket gets it");
   print(`  defines      ${operations.join(", ") || "nothing"}`);
   print(`  connections  ${formatCount(connectionsOf(users))}, ${formatCount(users.length)} sockets`);
