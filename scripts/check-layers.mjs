@@ -20,6 +20,7 @@ const ranks = {
   ".": 7.2,
   chain: 6,
   policies: 5,
+  net: 5,
   linux: 4,
   compiler: 3,
   policy: 2,

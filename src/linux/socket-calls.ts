@@ -11,6 +11,7 @@ const c = {
   getsockopt: declare("getsockopt", "int", ["int", "int", "int", "void *", "void *"]),
   setsockopt: declare("setsockopt", "int", ["int", "int", "int", "void *", "uint32_t"]),
   getsockname: declare("getsockname", "int", ["int", "void *", "void *"]),
+  getpeername: declare("getpeername", "int", ["int", "void *", "void *"]),
   send: declare("send", "long", ["int", "void *", "size_t", "int"]),
   sendto: declare("sendto", "long", ["int", "void *", "size_t", "int", "void *", "uint32_t"]),
   recv: declare("recv", "long", ["int", "void *", "size_t", "int"]),
@@ -82,8 +83,16 @@ export function socketError(fd: number): number {
 }
 
 export function localAddress(fd: number): SocketAddress {
+  return addressBy("getsockname", fd);
+}
+
+export function peerAddress(fd: number): SocketAddress {
+  return addressBy("getpeername", fd);
+}
+
+function addressBy(call: "getsockname" | "getpeername", fd: number): SocketAddress {
   const name = new Uint8Array(128);
-  check("getsockname", c.getsockname(fd, name, new Uint8Array(Uint32Array.of(name.length).buffer)));
+  check(call, c[call](fd, name, new Uint8Array(Uint32Array.of(name.length).buffer)));
   return decodeSockaddr(name);
 }
 
