@@ -72,7 +72,14 @@ export class MetricsReader implements Disposable {
       throw new InStackError(
         "Cannot find metrics: nothing in this host's stack measures. emptcp stack start registers what does",
       );
+    const missing = Object.keys(subflowMetrics.fields).filter(
+      (name) => !found.slot.fields.some((one) => one.name === name),
+    );
     try {
+      if (missing.length > 0)
+        throw new InStackError(
+          `Cannot read metrics: another version of emptcp measures, without ${missing.join(", ")}. Start it again with this one`,
+        );
       this.#mapped = found.map.mapIntoMemory();
     } finally {
       found.map.close();
