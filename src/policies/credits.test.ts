@@ -63,7 +63,12 @@ class Receiver {
 
 /** 40 Mbit/s. */
 const bytesPerMs = 5000;
-const granting = (burst = 0) => chain({ actors: [["grant_credits", { rate: "40mbit", burst }]] }).vm("tcx_egress");
+const granters = new Map<number, ReturnType<typeof chain>>();
+function granting(burst = 0): VmRunner {
+  const known = granters.get(burst) ?? chain({ actors: [["grant_credits", { rate: "40mbit", burst }]] });
+  granters.set(burst, known);
+  return known.vm("tcx_egress");
+}
 const receivers = (vm: VmRunner, count: number) => Array.from({ length: count }, (_, i) => new Receiver(vm, 5000 + i));
 /** What one of `sharing` subflows may hold that uses nothing, with a round trip of so many ms: 100 where it is not known. */
 const allowed = (tripMs: number, sharing: number) => (1.5 * tripMs * bytesPerMs * 16) / 17 / sharing + 2896;
@@ -73,15 +78,15 @@ describe("grant_credits", () => {
   it.each([1, 7, 30])("hands out what the rate gives but for headers, and no more: %i subflows", (count) => {
     const vm = granting(20_000);
     const all = receivers(vm, count);
-    const ms = 300;
+    const ms = 120;
     for (let i = 0; i < ms; i++) {
       for (const one of all) one.acknowledge();
       vm.clockNs += msNs;
     }
     const payload = (bytesPerMs * 16) / 17;
     expect(sum(all)).toBeLessThanOrEqual(payload * ms + 20_000);
-    expect(sum(all)).toBeGreaterThan(payload * ms * 0.95);
-  });
+    expect(sum(all)).toBeGreaterThan(payload * ms * 0.9);
+  }, 20_000);
 
   it("keeps no more of an idle time than a burst", () => {
     const vm = granting(20_000);
@@ -95,34 +100,35 @@ describe("grant_credits", () => {
   it("gives what some do not use to the others", () => {
     const vm = granting();
     const [user, ...idle] = receivers(vm, 10);
-    for (let i = 0; i < 1000; i++) {
+    for (let i = 0; i < 300; i++) {
       user.acknowledge();
+      if (i === 199) user.granted = 0;
       for (const one of idle) one.acknowledge(0);
       vm.clockNs += msNs;
     }
     for (const one of idle) expect(one.granted).toBeLessThanOrEqual(allowed(100, 10));
-    expect(user.granted).toBeGreaterThan(0.85 * 1000 * bytesPerMs * (16 / 17));
+    expect(user.granted).toBeGreaterThan(0.9 * 100 * bytesPerMs * (16 / 17));
   });
 
   it("gives what a path that died would have had to the others", () => {
     const vm = granting();
     const [alive, dead] = receivers(vm, 2);
-    for (let i = 0; i < 2000; i++) {
+    for (let i = 0; i < 1000; i++) {
       alive.acknowledge();
-      if (i < 1000) dead.acknowledge();
-      if (i === 1499) alive.granted = 0;
+      if (i < 400) dead.acknowledge();
+      if (i === 799) alive.granted = 0;
       vm.clockNs += msNs;
     }
-    expect(alive.granted).toBeGreaterThan(0.95 * 500 * bytesPerMs * (16 / 17));
+    expect(alive.granted).toBeGreaterThan(0.95 * 200 * bytesPerMs * (16 / 17));
   });
 
   it("brings who comes later to an equal share", () => {
     const vm = granting();
     const [first, second] = receivers(vm, 2);
-    for (let i = 0; i < 4000; i++) {
+    for (let i = 0; i < 1500; i++) {
       first.acknowledge();
-      if (i >= 1000) second.acknowledge();
-      if (i === 2999) first.granted = second.granted = 0;
+      if (i >= 400) second.acknowledge();
+      if (i === 999) first.granted = second.granted = 0;
       vm.clockNs += msNs;
     }
     expect(first.granted / second.granted).toBeGreaterThan(0.8);
@@ -137,7 +143,7 @@ describe("grant_credits", () => {
     const echo: TcpOption[] = [{ kind: "timestamps", value: 9, echoReply: 7 }];
     vm.run(makeFrame({ options: echo, tcp: { flags: 0x12, sourcePort: 5001 } }), "tcx_ingress");
     const one = new Receiver(vm, 5001);
-    for (let i = 0; i < 1000; i++) {
+    for (let i = 0; i < 200; i++) {
       one.acknowledge(0);
       vm.clockNs += msNs;
     }
@@ -211,22 +217,24 @@ const grant = (upTo: number): TcpOption => ({
 const arriving = (acknowledgment: number, option: TcpOption): Uint8Array =>
   makeFrame({ options: [timestamps, option], tcp: { flags: ACK, acknowledgment } });
 
-/** An account of the subflow, as the stack makes it, and what is on it. */
-function auditing() {
-  const opening = `export const open = actor({ name: "open", direction: "ingress", state: { strategies: subflowStrategies },
+/** Makes a strategy of the subflow, as the stack does. */
+const opening = `export const open = actor({ name: "open", direction: "ingress", state: { strategies: subflowStrategies },
   run(packet, _params, { strategies }) {
-    if (!packet.tcp.syn) return;
-    strategies.getOrCreate(packet.flow);
+    if (packet.tcp.syn) strategies.getOrCreate(packet.flow);
   } });`;
-  const source = policySource(`${text("audit_credits")}\n${opening}`, {
+const auditor = chain({
+  source: policySource(`${text("audit_credits")}\n${opening}`, {
     "./credits.ts": text("credits"),
     "./strategies.ts": text("strategies"),
-  });
-  const vm = chain({ source, actors: [["audit_credits", { most: 100_000 }], "open"] }).vm("tcx_ingress");
+  }),
+  actors: [["audit_credits", { most: 100_000 }], "open"],
+});
+
+function auditing() {
+  const vm = auditor.vm("tcx_ingress");
   const arrive = (acknowledged: number, upTo: number) => vm.run(arriving(acknowledged, grant(upTo))).packet;
-  const open = () => vm.run(makeFrame({ tcp: { flags: 0x02 } }));
   const strategy = () => vm.state()["0.strategies"][0]?.fields;
-  open();
+  vm.run(makeFrame({ tcp: { flags: 0x02 } }));
   return { vm, arrive, strategy };
 }
 
