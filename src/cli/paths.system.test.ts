@@ -63,6 +63,8 @@ test("emptcp paths subflow says what is wrong and what to do", async () => {
   expect(
     failed(/was not established: ECONNREFUSED/, "add", token, `${addresses.client[1]},${addresses.server[1]}:9`),
   ).toBe(1);
+  run("ip", "-n", pair.server, "mptcp", "limits", "set", "subflows", "0");
+  expect(failed(/may have reached its limit of subflows/, "add", token, addresses.client[1])).toBe(1);
   expect(failed(/There is no interface none/, "add", token, addresses.client[1], "--interface", "none")).toBe(1);
   expect(failed(/No subflow .* is :9: there are 10\.9\.0\.1/, "remove", token, ":9")).toBe(1);
   expect(failed(/give its token/, "remove", "wifi", ":9")).toBe(2);

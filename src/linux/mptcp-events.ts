@@ -156,7 +156,7 @@ const mostAtOnce = 1000;
 
 /**
  * Tells what the path manager of a network namespace tells, on the event loop, until closed. Nothing runs while nothing
- * happens. Where user space manages paths, the kernel accepts subflows only while somebody listens like this.
+ * happens. Where user space manages paths, the kernel takes subflows from peers only while somebody on the machine does this.
  * @throws NoSuchFamilyError on a kernel without MPTCP; Error without CAP_NET_ADMIN; SystemCallError.
  */
 export function watchPathManager(

@@ -6,7 +6,7 @@ import { watchPathManager, type MptcpEvent } from "./mptcp-events.ts";
 import { withNetns } from "./netns.ts";
 import { activePathManager, commands, PathManager, PathManagerError } from "./path-manager.ts";
 import type { SocketAddress } from "./sockaddr.ts";
-import { addresses, HostPair } from "./testing/host-pair.ts";
+import { addresses, addresses6, HostPair } from "./testing/host-pair.ts";
 
 const name = `emptcp-pm-${process.pid}`;
 const disposables: Disposable[] = [];
@@ -22,8 +22,12 @@ const keep = <T extends Disposable>(one: T): T => {
   return one;
 };
 
-async function open(client: "kernel" | "userspace", server: "kernel" | "userspace" = "kernel"): Promise<PathManager> {
-  pair = await HostPair.open({ name, client, server });
+async function open(
+  client: "kernel" | "userspace",
+  server: "kernel" | "userspace" = "kernel",
+  listen: "0.0.0.0" | "::" = "0.0.0.0",
+): Promise<PathManager> {
+  pair = await HostPair.open({ name, client, server, listen });
   return keep(new PathManager({ netns: pair.client }));
 }
 
@@ -189,6 +193,55 @@ describe("PathManager, where user space manages paths", () => {
     expect(() => manager.createSubflow({ token, local: { address: local.address, id: 256 }, remote })).toThrow(
       RangeError,
     );
+  });
+});
+
+describe("PathManager and the peer", () => {
+  test("a peer that has reached its limit takes a subflow and closes it at once, which the events tell", async () => {
+    const manager = await open("userspace");
+    using server = new PathManager({ netns: pair.server });
+    server.setLimits({ subflows: 0 });
+    const events = record(pair.client);
+    await pair.connect();
+    const { token, remote } = connection(pair.client);
+    events.splice(0);
+    manager.createSubflow({ token, local: { address: addresses.client[1], id: 1 }, remote });
+    await vi.waitFor(() => {
+      expect(events.map(({ kind }) => kind)).toEqual(["subflow_established", "subflow_closed"]);
+    });
+  });
+
+  test("a server that listens for IPv6 and IPv4 changes and removes subflows of both", async () => {
+    await open("userspace", "userspace", "::");
+    record(pair.server);
+    using server = new PathManager({ netns: pair.server });
+    using reader = new ConnectionReader({ netns: pair.server });
+    for (const all of [addresses, addresses6]) {
+      const [[, second], remote] = [all.client, { address: all.server[1], port: pair.port }];
+      const { client } = await pair.connect(all.server[0]);
+      const [{ token }] = listConnections(pair.client);
+      using manager = new PathManager({ netns: pair.client });
+      manager.createSubflow({ token, local: { address: second, id: 1 }, remote });
+      await vi.waitFor(() => {
+        expect(reader.all()).toMatchObject([{ subflows: [{}, { remote: { address: second }, state: "established" }] }]);
+      }, 5000);
+      const [{ token: theirs, subflows }] = reader.all();
+      const { local: ours, remote: peer } = subflows[1];
+      expect(reader.subflow(ours, peer)).toMatchObject({ local: ours, remote: peer });
+      server.setBackup({ token: theirs, local: ours, remote: peer, backup: true });
+      expect(reader.subflow(ours, peer)).toMatchObject({ backup: true });
+      server.destroySubflow({ token: theirs, local: ours, remote: peer });
+      await vi.waitFor(() => {
+        expect(reader.all()[0].subflows).toHaveLength(1);
+      });
+      expect(refused(() => server.destroySubflow({ token: theirs, local: ours, remote: peer }))).toMatchObject({
+        kind: "not-found",
+      });
+      client.destroy();
+      await vi.waitFor(() => {
+        expect(listConnections(pair.client)).toEqual([]);
+      });
+    }
   });
 });
 

@@ -14,7 +14,8 @@ import {
   type EndpointFlag,
   type PathManagerCommandName,
 } from "./path-manager-table.ts";
-import { addressBytes, addressText, AF_INET, familyOf, type SocketAddress } from "./sockaddr.ts";
+import { hasErrno } from "./socket-calls.ts";
+import { addressBytes, addressText, AF_INET, AF_INET6, familyOf, type SocketAddress } from "./sockaddr.ts";
 
 export { activePathManager, PathManagerError, type RefusalKind } from "./path-manager-errors.ts";
 export type { EndpointFlag } from "./path-manager-table.ts";
@@ -124,6 +125,27 @@ function decodeAddress({ id = 0, address4, address6, port, flags = 0, interfaceI
   ];
 }
 
+const mapped = (address: Uint8Array): Uint8Array => Uint8Array.of(...new Uint8Array(10), 0xff, 0xff, ...address);
+
+/**
+ * The same removal of a subflow between IPv4 addresses, as one of an IPv6 socket, such as those that a listener at `::`
+ * accepts: when the kernel looks for subflows to remove, it takes the two for different ones.
+ */
+function asIpv6(one: PathManagerCommand): PathManagerCommand | undefined {
+  if (one.command !== "destroySubflow") return undefined;
+  const { token, address: local, remote } = one.attributes;
+  if (!local?.address4 || !remote?.address4) return undefined;
+  const convert = ({ address4 = new Uint8Array(4), port = 0 }: AddressAttributes): AddressAttributes => ({
+    family: AF_INET6,
+    address6: mapped(address4),
+    port,
+  });
+  return {
+    ...one,
+    attributes: { ...(token !== undefined && { token }), address: convert(local), remote: convert(remote) },
+  };
+}
+
 const { signal, backup: backupFlag } = { signal: encodeFlags(["signal"]), backup: encodeFlags(["backup"]) };
 
 /** Commands as data. @throws RangeError for what is no IP address, id, port or token */
@@ -204,6 +226,10 @@ export class PathManager implements Disposable {
   runAll(all: readonly PathManagerCommand[]): (PathManagerError | undefined)[] {
     const possible = all.filter(({ command }) => this.has(command));
     const errors = possible.length > 0 ? this.#socket.requestAll(possible) : [];
+    for (const [i, error] of errors.entries()) {
+      const mapped = error && asIpv6(possible[i]);
+      if (mapped && hasErrno(error, "ESRCH")) [errors[i]] = this.#socket.requestAll([mapped]);
+    }
     let next = 0;
     return all.map((one) => {
       if (!this.has(one.command)) return this.#unsupported(one);

@@ -1,6 +1,6 @@
 /** `emptcp paths subflow …`: subflows of single connections, by hand. */
 import type { Command } from "commander";
-import { listConnections, type ConnectionState } from "../../linux/connections.ts";
+import { ConnectionReader, listConnections, type ConnectionState } from "../../linux/connections.ts";
 import { interfaceIndex } from "../../linux/interfaces.ts";
 import { watchPathManager, type MptcpEvent } from "../../linux/mptcp-events.ts";
 import { withNetns } from "../../linux/netns.ts";
@@ -25,6 +25,7 @@ interface AddFlags extends Flags {
 }
 
 const answerTimeoutMs = 5000;
+const pollMs = 20;
 
 export function addPathsSubflow(paths: Command): void {
   const subflow = paths
@@ -149,7 +150,7 @@ async function addCommand(text: string, ends: string, flags: AddFlags): Promise<
   const where = `${formatEnd(event.local ?? { address, port: port ?? 0 })} > ${formatEnd(options.remote)}`;
   if (event.kind !== "subflow_established")
     throw new CommandError(
-      `The subflow ${where} of connection ${formatToken(token)} was not established: ${event.errorName ?? "it was closed"}`,
+      `The subflow ${where} of connection ${formatToken(token)} was not established: ${event.errorName ?? "the peer closed it; it may have reached its limit of subflows"}`,
     );
   if (json) return printJson(event);
   print(`${where}: established, ids ${event.localId ?? 0}/${event.remoteId ?? 0}${backup ? ", backup" : ""}`);
@@ -167,23 +168,35 @@ function answers({ kind, ...event }: MptcpEvent, { token, local, remote }: Creat
   );
 }
 
-/** What becomes of a subflow that `create` asks for. @throws CommandError when nothing is heard of it, what `create` throws */
+/**
+ * What becomes of a subflow that `create` asks for: established, or closed. A peer that does not want it answers its SYN all
+ * the same, and resets it afterwards, so it counts when the peer has acknowledged the whole handshake.
+ * @throws CommandError when nothing is heard of it, what `create` throws
+ */
 async function answerTo(
   options: CreateSubflowOptions,
   netns: string | undefined,
   create: () => void,
 ): Promise<MptcpEvent> {
   return await new Promise<MptcpEvent>((resolve, reject) => {
-    const reader = watchPathManager(
-      {
-        event: (event) => {
-          if (!answers(event, options)) return;
-          end();
-          resolve(event);
-        },
-      },
-      { netns },
-    );
+    const sockets = new ConnectionReader({ netns });
+    let established: MptcpEvent | undefined;
+    const settle = (event: MptcpEvent) => {
+      end();
+      resolve(event);
+    };
+    const check = () => {
+      if (established?.local && sockets.subflow(established.local, options.remote)?.fullyEstablished)
+        settle(established);
+    };
+    const event = (one: MptcpEvent) => {
+      if (!answers(one, options)) return;
+      if (one.kind === "subflow_closed") return settle(one);
+      established = one;
+      check();
+    };
+    const reader = watchPathManager({ event }, { netns });
+    const poll = setInterval(check, pollMs);
     const timer = setTimeout(() => {
       end();
       const seconds = answerTimeoutMs / 1000;
@@ -193,7 +206,9 @@ async function answerTo(
     }, answerTimeoutMs);
     const end = undoAtExit(() => {
       clearTimeout(timer);
+      clearInterval(poll);
       reader.close();
+      sockets.close();
     });
     try {
       create();

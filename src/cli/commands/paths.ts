@@ -16,8 +16,8 @@ export function addPaths(program: Command): void {
       `
 Who adds subflows is decided when a connection is opened, by sysctl net.mptcp.path_manager in
 its network namespace: "kernel" follows endpoints (emptcp paths endpoints), "userspace" leaves
-all to commands (emptcp paths subflow). On a host whose sysctl is "userspace", the kernel
-accepts subflows from peers only while somebody listens (emptcp paths events).
+all to commands (emptcp paths subflow). Where it is "userspace", the kernel takes subflows from
+peers only while somebody on the machine listens (emptcp paths events).
 
   sudo emptcp paths connections
   sudo emptcp paths subflow add 1a2b3c4d 10.0.2.1

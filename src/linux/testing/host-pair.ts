@@ -14,6 +14,10 @@ export const addresses = {
   client: ["10.9.0.1", "10.9.1.1"],
   server: ["10.9.0.2", "10.9.1.2"],
 } as const;
+export const addresses6 = {
+  client: ["fd09::1", "fd09:1::1"],
+  server: ["fd09::2", "fd09:1::2"],
+} as const;
 
 export function run(command: string, ...args: string[]): void {
   const { status, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
@@ -27,6 +31,8 @@ export interface HostPairOptions {
   /** Who manages paths on each side. */
   readonly client?: "kernel" | "userspace";
   readonly server?: "kernel" | "userspace";
+  /** That the server listens at; `::` takes IPv4, too. */
+  readonly listen?: "0.0.0.0" | "::";
 }
 
 export class HostPair {
@@ -53,6 +59,7 @@ export class HostPair {
         run("ip", "-n", sides[0], "link", "add", link, "type", "veth", "peer", "name", link, "netns", sides[1]);
         for (const [side, netns] of [["client", sides[0]] as const, ["server", sides[1]] as const]) {
           run("ip", "-n", netns, "address", "add", `${addresses[side][i]}/24`, "dev", link);
+          run("ip", "-n", netns, "address", "add", `${addresses6[side][i]}/64`, "dev", link, "nodad");
           run("ip", "-n", netns, "link", "set", link, "up");
         }
       }
@@ -61,7 +68,10 @@ export class HostPair {
         using manager = new PathManager({ netns });
         manager.setLimits({ subflows: 8, acceptedAddresses: 8 });
       }
-      return new HostPair(options, await listenMptcp({ address: "0.0.0.0", port: 0, netns: sides[1] }));
+      return new HostPair(
+        options,
+        await listenMptcp({ address: options.listen ?? "0.0.0.0", port: 0, netns: sides[1] }),
+      );
     } catch (error) {
       for (const netns of sides) deleteNetns(netns);
       throw error;
@@ -74,9 +84,9 @@ export class HostPair {
   }
 
   /** A connection over the first link, over which each side has sent something. */
-  async connect(): Promise<{ client: Socket; server: Socket }> {
+  async connect(address: string = addresses.server[0]): Promise<{ client: Socket; server: Socket }> {
     const accepted = once(this.#listener, "connection") as Promise<[Socket]>;
-    const client = await connectMptcp({ address: addresses.server[0], port: this.port, netns: this.client });
+    const client = await connectMptcp({ address, port: this.port, netns: this.client });
     const [server] = await accepted;
     this.#sockets.push(client, server);
     for (const socket of [client, server]) socket.on("error", () => undefined);
