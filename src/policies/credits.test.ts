@@ -75,18 +75,22 @@ const allowed = (tripMs: number, sharing: number) => (1.5 * tripMs * bytesPerMs 
 const sum = (all: readonly Receiver[]) => all.reduce((total, { granted }) => total + granted, 0);
 
 describe("grant_credits", () => {
-  it.each([1, 7, 30])("hands out what the rate gives but for headers, and no more: %i subflows", (count) => {
-    const vm = granting(20_000);
-    const all = receivers(vm, count);
-    const ms = 120;
-    for (let i = 0; i < ms; i++) {
-      for (const one of all) one.acknowledge();
-      vm.clockNs += msNs;
-    }
-    const payload = (bytesPerMs * 16) / 17;
-    expect(sum(all)).toBeLessThanOrEqual(payload * ms + 20_000);
-    expect(sum(all)).toBeGreaterThan(payload * ms * 0.9);
-  }, 20_000);
+  it.each([1, 7, 30])(
+    "hands out what the rate gives but for headers, and no more: %i subflows",
+    (count) => {
+      const vm = granting(20_000);
+      const all = receivers(vm, count);
+      const ms = 120;
+      for (let i = 0; i < ms; i++) {
+        for (const one of all) one.acknowledge();
+        vm.clockNs += msNs;
+      }
+      const payload = (bytesPerMs * 16) / 17;
+      expect(sum(all)).toBeLessThanOrEqual(payload * ms + 20_000);
+      expect(sum(all)).toBeGreaterThan(payload * ms * 0.9);
+    },
+    20_000,
+  );
 
   it("keeps no more of an idle time than a burst", () => {
     const vm = granting(20_000);
