@@ -10,6 +10,8 @@ export default defineConfig({
           include: ["src/**/*.test.ts"],
           exclude: ["src/**/*.system.test.ts"],
           isolate: false,
+          // Time is stolen in bursts where many machines share one.
+          testTimeout: 30_000,
         },
       },
       {
