@@ -68,7 +68,9 @@ export function useMptcp<T extends net.Socket>(socket: T, options: { netns?: Net
   Object.defineProperty(socket, "_handle", {
     configurable: true,
     get: () => inherited.get?.call(socket) as AnyHandle,
-    set: (handle: AnyHandle) => void inherited.set?.call(socket, prepare(handle)),
+    set(handle: AnyHandle) {
+      inherited.set?.call(socket, prepare(handle));
+    },
   });
   prepare(inherited.get.call(socket) as AnyHandle);
   return attach(socket, mptcp);
@@ -113,5 +115,5 @@ function isTcpHandle(handle: object): handle is TcpHandle {
 }
 
 function unknownHandle(): Error {
-  return new Error(`Cannot use MPTCP: sockets of Node ${process.version} are not made as those of versions 20 to 26`);
+  return new Error(`Cannot use MPTCP: sockets of Node ${process.version} are not made as those of versions 20 to 24`);
 }
