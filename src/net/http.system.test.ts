@@ -190,6 +190,21 @@ describe("undiciConnect()", () => {
     }
   });
 
+  test("gives up after its timeout", async () => {
+    const silent = net.createServer(() => {}).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as net.AddressInfo;
+    const sockets: net.Socket[] = [];
+    silent.on("connection", (socket) => sockets.push(socket.on("error", () => {})));
+    const answer = await new Promise<unknown[]>((resolve) => {
+      const request = { hostname: "127.0.0.1", protocol: "https:", port: String(port) };
+      undiciConnect({ timeout: 100 })(request, (...given) => resolve(given));
+    });
+    expect(answer).toMatchObject([{ code: "UND_ERR_CONNECT_TIMEOUT" }, null]);
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  });
+
   test("has fetch() fail with the connection's error", async () => {
     const Agent = await builtInAgent();
     const dispatcher = new Agent({ connect: undiciConnect() });

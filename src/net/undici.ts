@@ -51,16 +51,18 @@ export function undiciConnect(options: UndiciConnectOptions = {}): (request: Req
       return;
     } else socket = connect(common);
     const timer = timeout > 0 ? setTimeout(() => socket.destroy(timeoutError(request, timeout)), timeout) : undefined;
+    let settled = false;
     const settle = (...answer: Parameters<Callback>) => {
+      if (settled) return;
+      settled = true;
       clearTimeout(timer);
-      socket.off("error", fail).off("close", closed);
       callback(...answer);
     };
-    const fail = (error: Error) => settle(error, null);
-    const closed = () => settle(new Error(`Cannot connect to ${hostname}: the socket was closed`), null);
     socket.setNoDelay(true);
     socket.once(secure ? "secureConnect" : "connect", () => settle(null, socket));
-    socket.once("error", fail).once("close", closed);
+    // Stays: undici listens for errors of its own a little later.
+    socket.on("error", (error) => settle(error, null));
+    socket.once("close", () => settle(new Error(`Cannot connect to ${hostname}: the socket was closed`), null));
   };
 }
 
