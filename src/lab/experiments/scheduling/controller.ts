@@ -1,5 +1,6 @@
 /** The loop of the scheduler: sees every connection of a host, decides, has it carried out; each 100 ms. */
 import { dumpMptcpSockets, dumpTcpSockets, type TcpSocket } from "../../../linux/diag.ts";
+import { InterruptedDumpError } from "../../../linux/netlink.ts";
 import { PathManager } from "../../../linux/path-manager.ts";
 import type { Lab } from "../../lab.ts";
 import { Capacity } from "./capacity.ts";
@@ -46,6 +47,7 @@ export class Controller {
   #lastMs = performance.now();
   #decisions = 0;
   #spentMs = 0;
+  #failure: unknown;
 
   constructor(lab: Lab, host: string, executor: Executor) {
     this.#netns = lab.netnsOf(host);
@@ -55,7 +57,9 @@ export class Controller {
     this.#forget = lab.whenClosed(() => clearInterval(this.#timer));
   }
 
+  /** What it took so far. @throws what ended the loop before its time */
   get cost(): ControllerCost {
+    if (this.#failure !== undefined) throw this.#failure;
     return { decisions: this.#decisions, msPerDecision: this.#spentMs / Math.max(1, this.#decisions) };
   }
 
@@ -70,7 +74,15 @@ export class Controller {
 
   #run(): void {
     const startedAt = performance.now();
-    this.#decide();
+    try {
+      this.#decide();
+    } catch (error) {
+      // Sockets came and went faster than they could be listed: next time.
+      if (error instanceof InterruptedDumpError) return;
+      clearInterval(this.#timer);
+      this.#failure = error;
+      return;
+    }
     this.#decisions++;
     this.#spentMs += performance.now() - startedAt;
   }
