@@ -1,5 +1,5 @@
 /** The loop of the scheduler: sees every connection of a host, decides, has it carried out; each 100 ms. */
-import { dumpMptcpSockets, dumpTcpSockets, type TcpSocket } from "../../../linux/diag.ts";
+import { SocketReader, type TcpSocket } from "../../../linux/diag.ts";
 import { InterruptedDumpError } from "../../../linux/netlink.ts";
 import { PathManager } from "../../../linux/path-manager.ts";
 import type { Lab } from "../../lab.ts";
@@ -34,7 +34,7 @@ export interface ControllerCost {
 }
 
 export class Controller {
-  readonly #netns: string;
+  readonly #sockets: SocketReader;
   readonly #pathManager: PathManager;
   readonly #executor: Executor;
   readonly #timer: NodeJS.Timeout;
@@ -50,8 +50,9 @@ export class Controller {
   #failure: unknown;
 
   constructor(lab: Lab, host: string, executor: Executor) {
-    this.#netns = lab.netnsOf(host);
-    this.#pathManager = new PathManager({ netns: this.#netns });
+    const netns = lab.netnsOf(host);
+    this.#sockets = new SocketReader(netns);
+    this.#pathManager = new PathManager({ netns });
     this.#executor = executor;
     this.#timer = setInterval(() => this.#run(), intervalMs);
     this.#forget = lab.whenClosed(() => clearInterval(this.#timer));
@@ -70,6 +71,7 @@ export class Controller {
     this.#executor.limit([]);
     for (const [address, path] of this.#paths) if (path.isOut) leaveOut(this.#pathManager, address, false);
     this.#pathManager[Symbol.dispose]();
+    this.#sockets.close();
   }
 
   #run(): void {
@@ -88,8 +90,12 @@ export class Controller {
   }
 
   #decide(): void {
-    const unacked = new Map(dumpMptcpSockets(this.#netns).map(({ info }) => [info.token, info.unackedBytes]));
-    const sockets = dumpTcpSockets(this.#netns).filter(isSubflow);
+    const sockets = this.#sockets.tcp().filter(isSubflow);
+    // Asked for one by one: a list of MPTCP sockets is a walk over all of the machine's, which takes milliseconds.
+    const tokens = new Set(sockets.map(({ mptcp }) => mptcp!.tokenLocal));
+    const unacked = new Map(
+      [...tokens].map((token) => [token, this.#sockets.mptcpByToken(token)?.info.unackedBytes ?? 0]),
+    );
     const subflows = sockets.map((socket): Subflow => ({ socket, path: this.#pathOf(socket.local.address) }));
     this.#observe(subflows);
     const busy = subflows.filter(({ socket }) => (unacked.get(socket.mptcp!.tokenLocal) ?? 0) > 0);
