@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseDiagMessage } from "./diag.ts";
-import { concat, decodeAttributes, decodeMessages, encodeAttributes, encodeMessage } from "./netlink.ts";
+import { parseFamily } from "./generic-netlink.ts";
+import { concat, decodeAttributes, decodeMessages, encodeAttributes, encodeMessage, errorOf } from "./netlink.ts";
 import { addressBytes, addressText, decodeSockaddr, encodeSockaddr } from "./sockaddr.ts";
 import { parseTcpInfo } from "./tcp-info.ts";
 
@@ -132,4 +133,74 @@ describe("addresses", () => {
     }
     expect(() => encodeSockaddr({ address: "example.org", port: 1 })).toThrow(RangeError);
   });
+});
+
+describe("errorOf()", () => {
+  const words = encodeAttributes({ message: [1, "string"] } as const, { message: "invalid token" });
+  const header = encodeMessage({ type: 28, flags: 5, sequence: 1, payload: Uint8Array.of(1, 2, 3, 4, 5) });
+  const code = new Uint8Array(Int32Array.of(-22).buffer);
+
+  test("gives the kernel's words, whether it repeats the whole request, its header or, ending a dump, nothing", () => {
+    const answers = [
+      { type: 2, flags: 0x200, payload: concat([code, header, words]) },
+      { type: 2, flags: 0x300, payload: concat([code, header.subarray(0, 16), words]) },
+      { type: 3, flags: 0x202, payload: concat([code, words]) },
+    ];
+    for (const answer of answers)
+      expect(errorOf({ sequence: 1, ...answer }, "request")).toMatchObject({
+        code: "EINVAL",
+        kernelMessage: "invalid token",
+        message: "netlink failed: EINVAL (request: invalid token)",
+      });
+  });
+
+  test("survives truncation anywhere, and is undefined for a success", () => {
+    const payload = concat([code, header, words]);
+    for (let length = 4; length < payload.length; length++) {
+      const found = errorOf({ type: 2, flags: 0x200, sequence: 1, payload: payload.subarray(0, length) }, "request");
+      expect(found).toMatchObject({ code: "EINVAL" });
+    }
+    expect(errorOf({ type: 2, flags: 0, sequence: 1, payload: new Uint8Array(20) }, "request")).toBeUndefined();
+  });
+});
+
+test("parseFamily() reads a family's number, commands and groups, and survives truncation anywhere", () => {
+  const list = { one: [1, "bytes"], two: [2, "bytes"] } as const;
+  const numbered = { id: [1, "u32"] } as const;
+  const named = { name: [1, "string"], id: [2, "u32"] } as const;
+  const attributes = encodeAttributes(
+    {
+      id: [1, "u16"],
+      name: [2, "string"],
+      version: [3, "u32"],
+      operations: [6, "bytes"],
+      groups: [7, "bytes"],
+    } as const,
+    {
+      id: 28,
+      name: "mptcp_pm",
+      version: 1,
+      operations: encodeAttributes(list, {
+        one: encodeAttributes(numbered, { id: 1 }),
+        two: encodeAttributes(numbered, { id: 11 }),
+      }),
+      groups: encodeAttributes(list, {
+        one: encodeAttributes(named, { name: "cmds", id: 8 }),
+        two: encodeAttributes(named, { name: "events", id: 9 }),
+      }),
+    },
+  );
+  const payload = concat([Uint8Array.of(1, 2, 0, 0), attributes]);
+  expect(parseFamily({ payload })).toEqual({
+    name: "mptcp_pm",
+    id: 28,
+    version: 1,
+    commands: new Set([1, 11]),
+    groups: new Map([
+      ["cmds", 8],
+      ["events", 9],
+    ]),
+  });
+  for (let length = 0; length < payload.length; length++)
+    expect(parseFamily({ payload: payload.subarray(0, length) })?.id ?? 28).toBe(28);
 });
