@@ -58,7 +58,7 @@ export type CreateSubflowOptions = {
 
 export type SubflowEnds = { readonly token: number; readonly local: SocketAddress; readonly remote: SocketAddress };
 
-/** Something to do, for `PathManager.run` and `runAll`; made by {@link commands}. */
+/** Something to do, for `PathManager.run` and `runAll`; made by {@link pathManagerCommands}. */
 export type PathManagerCommand = GenericCommand<typeof pathManagerFamily> & {
   /** Completes "Cannot …". */
   readonly action: string;
@@ -137,7 +137,7 @@ export function asIpv6(one: PathManagerCommand): PathManagerCommand | undefined 
 const { signal, backup: backupFlag } = { signal: encodeFlags(["signal"]), backup: encodeFlags(["backup"]) };
 
 /** Commands as data. @throws RangeError for what is no IP address, id, port or token */
-export const commands = {
+export const pathManagerCommands = {
   announce({ token, address, id, port, interfaceIndex }: AnnounceOptions): PathManagerCommand {
     integer(id, 1, 255, "address id");
     return {

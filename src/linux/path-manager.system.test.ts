@@ -4,7 +4,7 @@ import { ConnectionReader, listConnections, type ConnectionState } from "./conne
 import { CommandSocket, NoSuchFamilyError } from "./generic-netlink.ts";
 import { watchPathManager, type MptcpEvent } from "./mptcp-events.ts";
 import { withNetns } from "./netns.ts";
-import { activePathManager, commands, PathManager, PathManagerError } from "./path-manager.ts";
+import { activePathManager, pathManagerCommands, PathManager, PathManagerError } from "./path-manager.ts";
 import type { SocketAddress } from "./sockaddr.ts";
 import { addresses, addresses6, HostPair } from "./testing/host-pair.ts";
 
@@ -147,10 +147,10 @@ describe("PathManager, where user space manages paths", () => {
     const manager = await open("userspace");
     await pair.connect();
     const { token } = connection(pair.client);
-    const all = Array.from({ length: 100 }, (_, i) => commands.withdraw({ token, id: 100 + i }));
-    all[50] = commands.announce({ token, address: addresses.client[1], id: 9 });
-    all[99] = commands.withdraw({ token, id: 9 });
-    all[10] = commands.withdraw({ token: 1, id: 9 });
+    const all = Array.from({ length: 100 }, (_, i) => pathManagerCommands.withdraw({ token, id: 100 + i }));
+    all[50] = pathManagerCommands.announce({ token, address: addresses.client[1], id: 9 });
+    all[99] = pathManagerCommands.withdraw({ token, id: 9 });
+    all[10] = pathManagerCommands.withdraw({ token: 1, id: 9 });
     const kinds = manager.runAll(all).map((error) => error?.kind);
     expect([kinds[50], kinds[99], kinds[10]]).toEqual([undefined, undefined, "closed"]);
     expect(kinds.filter((kind) => kind === "not-found")).toHaveLength(97);

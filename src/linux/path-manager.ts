@@ -7,7 +7,7 @@ import { CommandSocket } from "./generic-netlink.ts";
 import type { NetworkNamespace } from "./netns.ts";
 import {
   asIpv6,
-  commands,
+  pathManagerCommands,
   decodeAddress,
   encodeAddress,
   end,
@@ -33,7 +33,7 @@ import {
 import { hasErrno } from "./socket-calls.ts";
 
 export {
-  commands,
+  pathManagerCommands,
   type AnnounceOptions,
   type CreateSubflowOptions,
   type Endpoint,
@@ -86,12 +86,12 @@ export class PathManager implements Disposable {
 
   /** Tells the peer of an address. @throws PathManagerError, RangeError */
   announce(options: AnnounceOptions): void {
-    this.run(commands.announce(options));
+    this.run(pathManagerCommands.announce(options));
   }
 
   /** Takes an address back; its subflows are closed by both sides. @throws PathManagerError, RangeError */
   withdraw(options: WithdrawOptions): void {
-    this.run(commands.withdraw(options));
+    this.run(pathManagerCommands.withdraw(options));
   }
 
   /**
@@ -99,17 +99,17 @@ export class PathManager implements Disposable {
    * @throws PathManagerError, RangeError
    */
   createSubflow(options: CreateSubflowOptions): void {
-    this.run(commands.createSubflow(options));
+    this.run(pathManagerCommands.createSubflow(options));
   }
 
   /** Closes a subflow; its local address is forgotten, too, so that its id may be used for another. @throws PathManagerError */
   destroySubflow(ends: SubflowEnds): void {
-    this.run(commands.destroySubflow(ends));
+    this.run(pathManagerCommands.destroySubflow(ends));
   }
 
   /** Asks both sides to use a subflow only when no other is left, or to use it again. @throws PathManagerError */
   setBackup(options: SubflowEnds & { readonly backup: boolean }): void {
-    this.run(commands.setBackup(options));
+    this.run(pathManagerCommands.setBackup(options));
   }
 
   /** The addresses that a connection has used or announced, where user space manages its paths. @throws PathManagerError */
