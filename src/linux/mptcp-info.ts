@@ -121,7 +121,7 @@ export function parseMptcpInfo(bytes: Uint8Array): MptcpCounters {
 }
 
 /** A connection that fell back answers like a TCP socket; a listener or a kernel without the option does not. */
-function isFallback(fd: number): boolean {
+export function isFallback(fd: number): boolean {
   const IPPROTO_TCP = 6;
   const TCP_IS_MPTCP = 43;
   try {

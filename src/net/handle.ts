@@ -6,7 +6,7 @@
  * else stays Node's: lookup, attempts by address family, non-blocking connect, errors, abort, closing of descriptors.
  */
 import net from "node:net";
-import { SystemCallError } from "../linux/ffi.ts";
+import { errnos, SystemCallError } from "../linux/ffi.ts";
 import { withNetns, type NetworkNamespace } from "../linux/netns.ts";
 import { AF_INET, AF_INET6 } from "../linux/sockaddr.ts";
 import { closeSocket, hasErrno, openSocket, SOCK_NONBLOCK, SOCK_STREAM } from "../linux/socket-calls.ts";
@@ -37,6 +37,9 @@ export type Opened = {
   readonly refusal: string | undefined;
 };
 
+/** A new socket of a family, or a negative errno. */
+type Open = (family: number) => Opened | number;
+
 /**
  * A socket of IPPROTO_MPTCP, or of TCP where the kernel has no MPTCP or refuses it.
  * @throws SystemCallError where TCP would fail too, e.g. EMFILE.
@@ -60,10 +63,21 @@ export function useMptcp<T extends net.Socket>(socket: T, options: { netns?: Net
   const mptcp = new Mptcp(socket);
   const inherited = Object.getOwnPropertyDescriptor(net.Socket.prototype, "_handle");
   if (!inherited?.get || !inherited.set) throw unknownHandle();
+  const open = (family: number): Opened | number => {
+    try {
+      return openStream(family, options.netns);
+    } catch (error) {
+      if (error instanceof SystemCallError) return -error.errno;
+      // Of a namespace that is not there: no errno tells that.
+      socket.destroy(error as Error);
+      return -errnos["ECANCELED"];
+    }
+  };
   const prepare = (handle: AnyHandle) => {
-    if (handle) prepareHandle(handle, mptcp, options.netns);
+    if (handle) prepareHandle(handle, mptcp, open);
     return handle;
   };
+  if ((outermost(socket)?.fd ?? -1) >= 0) throw new Error("Cannot use MPTCP: the socket has begun to connect");
   // Node puts a new handle in place for each further address it tries.
   Object.defineProperty(socket, "_handle", {
     configurable: true,
@@ -76,32 +90,27 @@ export function useMptcp<T extends net.Socket>(socket: T, options: { netns?: Net
   return attach(socket, mptcp);
 }
 
-function prepareHandle(outer: NonNullable<AnyHandle>, mptcp: Mptcp, netns: NetworkNamespace | undefined): void {
+const outermost = (socket: net.Socket): AnyHandle => (socket as unknown as { _handle: AnyHandle })._handle;
+
+function prepareHandle(outer: NonNullable<AnyHandle>, mptcp: Mptcp, open: Open): void {
   let handle = outer;
   while (handle._parent) handle = handle._parent;
   // A pipe connects to paths only.
   if (!("connect6" in handle)) return;
   if (!isTcpHandle(handle)) throw unknownHandle();
-  if (handle.fd >= 0) throw new Error("Cannot use MPTCP: the socket has begun to connect");
   const tcp = handle;
   for (const [name, family] of methods) {
     const inherited = tcp[name];
     tcp[name] = (...args) => {
-      const error = tcp.fd >= 0 ? 0 : giveDescriptor(tcp, family, mptcp, netns);
+      const error = tcp.fd >= 0 ? 0 : giveDescriptor(tcp, open(family), mptcp);
       return error === 0 ? inherited.apply(tcp, args) : error;
     };
   }
 }
 
 /** @returns 0, or a negative errno for Node to make an error of. */
-function giveDescriptor(handle: TcpHandle, family: number, mptcp: Mptcp, netns: NetworkNamespace | undefined): number {
-  let opened: Opened;
-  try {
-    opened = openStream(family, netns);
-  } catch (error) {
-    if (error instanceof SystemCallError) return -error.errno;
-    throw error;
-  }
+function giveDescriptor(handle: TcpHandle, opened: Opened | number, mptcp: Mptcp): number {
+  if (typeof opened === "number") return opened;
   const error = handle.open(opened.fd);
   if (error === 0) mptcp.opened(opened);
   else closeSocket(opened.fd);

@@ -132,8 +132,8 @@ function listenOn(server: net.Server, begun: Begun, address: Address | undefined
   try {
     opened = address ? openListener(begun, address) : openAnyListener(begun, port);
   } catch (error) {
-    if (!(error instanceof ListenError)) throw error;
-    process.nextTick(() => server.emit("error", error.forNode));
+    const seen = error instanceof ListenError ? error.forNode : error;
+    process.nextTick(() => server.emit("error", seen));
     return;
   }
   states.set(server, { enabled: opened.refusal === undefined, refusal: opened.refusal });

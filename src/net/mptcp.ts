@@ -1,7 +1,7 @@
 /** What a socket tells of its MPTCP connection: `socket.mptcp`. */
 import type net from "node:net";
-import { hasFallenBack, mptcpInfo, type MptcpInfo, type MptcpSubflow } from "../linux/mptcp-info.ts";
-import { getOption, localAddress, peerAddress, SOL_SOCKET } from "../linux/socket-calls.ts";
+import { isFallback, mptcpInfo, type MptcpInfo, type MptcpSubflow } from "../linux/mptcp-info.ts";
+import { getOption, hasErrno, localAddress, peerAddress, SOL_SOCKET } from "../linux/socket-calls.ts";
 import { descriptorOf } from "../linux/sockets.ts";
 import { parseTcpInfo } from "../linux/tcp-info.ts";
 
@@ -48,20 +48,23 @@ export class Mptcp {
   get fallback(): boolean {
     if (this.#enabled && !this.#socket.connecting && isOpen(this.#socket)) {
       const fd = descriptorOf(this.#socket);
-      this.#fallback = protocolOf(fd) !== IPPROTO_MPTCP || hasFallback(mptcpInfo(fd));
+      this.#fallback = protocolOf(fd) !== IPPROTO_MPTCP || isFallback(fd);
     }
     return this.#fallback;
   }
 
-  /** The connection's state and that of each subflow. @throws Error when the socket is not connected (any more). */
+  /**
+   * The connection's state and that of each subflow.
+   * @throws Error when the socket is not connected (any more), or to a path, or the kernel is older than 6.5
+   */
   info(): MptcpInfo {
-    return mptcpInfo(this.#descriptor());
+    return infoOf(this.#descriptor());
   }
 
   /** Addresses and TCP's state of each subflow; of the only one there is on plain TCP. @throws as `info()` */
   subflows(): readonly MptcpSubflow[] {
     const fd = this.#descriptor();
-    const info = mptcpInfo(fd);
+    const info = infoOf(fd);
     return info.fallback ? [plainSubflow(fd)] : info.subflows;
   }
 
@@ -84,8 +87,14 @@ export function attach<T extends net.Socket>(socket: T, mptcp: Mptcp): MptcpSock
   return Object.defineProperty(socket, "mptcp", { value: mptcp, configurable: true }) as MptcpSocket<T>;
 }
 
-function hasFallback(info: MptcpInfo): boolean {
-  return info.fallback || hasFallenBack(info);
+function infoOf(fd: number): MptcpInfo {
+  try {
+    return mptcpInfo(fd);
+  } catch (cause) {
+    if (!hasErrno(cause, "EOPNOTSUPP", "ENOPROTOOPT")) throw cause;
+    const reason = "the socket is none of TCP or MPTCP, or the kernel is older than 6.5";
+    throw new Error(`Cannot ask for the state of the connection: ${reason}`, { cause });
+  }
 }
 
 function isOpen(socket: net.Socket): boolean {

@@ -245,3 +245,34 @@ test("500 connections at once all carry data by MPTCP, and leave no descriptor",
   server.close();
   await vi.waitFor(() => expect(descriptors()).toBeLessThanOrEqual(before), { timeout: 5000 });
 });
+
+test("connect() and listen() fail with an event where the namespace is unknown", async () => {
+  const netns = `none-${process.pid}`;
+  const before = descriptors();
+  const missing = [{ message: expect.stringContaining("no such namespace") as string }];
+  expect(await once(connect({ port: 9, host: "127.0.0.1", netns }), "error")).toMatchObject(missing);
+  expect(await once(createServer().listen({ port: 0, netns }), "error")).toMatchObject(missing);
+  await vi.waitFor(() => expect(descriptors()).toBe(before));
+});
+
+test("connect() to a path is a Unix domain socket, which has no state of MPTCP", async () => {
+  const path = `\0emptcp-net-${process.pid}`;
+  const server = keep(createServer((socket) => keep(socket).resume()).listen(path));
+  await once(server, "listening");
+  const client = keep(connect(path));
+  await once(client, "connect");
+  expect(client.mptcp).toMatchObject({ enabled: false, fallback: false });
+  expect(() => client.mptcp.info()).toThrow("none of TCP or MPTCP");
+});
+
+test("one Socket connects again and again, each time by MPTCP", async () => {
+  const server = await echoServer();
+  const client = keep(new Socket());
+  for (let i = 0; i < 3; i++) {
+    client.connect(portOf(server), "127.0.0.1");
+    await once(client, "connect");
+    expect(client.mptcp.info()).toMatchObject({ fallback: false });
+    client.destroy();
+    await once(client, "close");
+  }
+});
