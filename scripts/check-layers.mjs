@@ -18,6 +18,7 @@ const ranks = {
   instack: 7,
   // src/index.ts, the package's entry point.
   ".": 7.2,
+  paths: 7.1,
   chain: 6,
   policies: 5,
   net: 5,

@@ -5,7 +5,8 @@ export { showSelector, type Attachment, type ChainDescription, type SelectorDesc
 export { ChainError, FileError } from "./errors.ts";
 export * from "./explain/index.ts";
 export { foreign, type ForeignOptions } from "./foreign.ts";
-export { importFile, loadChainFile, loadChainOrActor } from "./load.ts";
+export { importFile } from "./import-file.ts";
+export { loadChainFile, loadChainOrActor } from "./load.ts";
 export { writeObject } from "./object.ts";
 export { ParameterError, type Input, type InputRecord } from "./inputs.ts";
 export { MemberParameter, MemberSet, type MemberSetOptions } from "./member-set.ts";

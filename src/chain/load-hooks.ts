@@ -16,7 +16,7 @@ export const resolve: ResolveHook = async (specifier, context, nextResolve) =>
   await nextResolve(specifier, isOwn(specifier) ? { ...context, parentURL: import.meta.url } : context);
 
 export const load: LoadHook = async (url, context, nextLoad) => {
-  if (!/^file:.*\.m?ts$/.test(url) || url.includes("/node_modules/")) return await nextLoad(url, context);
+  if (!/^file:.*\.m?ts(\?.*)?$/.test(url) || url.includes("/node_modules/")) return await nextLoad(url, context);
   const path = fileURLToPath(url);
   const text = await readFile(path, "utf8");
   return { format: "module", source: await stripTypes(path, text), shortCircuit: true };

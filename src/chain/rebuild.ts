@@ -8,7 +8,7 @@ import { FileError } from "./errors.ts";
 import { foreign, objectFile } from "./foreign.ts";
 import type { Expression } from "./expression.ts";
 import type { InputRecord } from "./inputs.ts";
-import { importFile } from "./load.ts";
+import { importFile } from "./import-file.ts";
 import { MemberSet } from "./member-set.ts";
 import { PolicyChain } from "./policy-chain.ts";
 

@@ -1,6 +1,6 @@
 /** Congestion control that users write in files of their own. */
 import { FileError } from "../chain/errors.ts";
-import { importFile } from "../chain/load.ts";
+import { importFile } from "../chain/import-file.ts";
 import type { StackPolicy } from "./register.ts";
 
 /**

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { addPathsEndpoints } from "./paths-endpoints.ts";
 import { addPathsInspect } from "./paths-inspect.ts";
+import { addPathsRun } from "./paths-run.ts";
 import { addPathsSubflow } from "./paths-subflow.ts";
 
 export function addPaths(program: Command): void {
@@ -23,9 +24,11 @@ peers only while somebody on the machine listens (emptcp paths events).
   sudo emptcp paths subflow add 1a2b3c4d 10.0.2.1
   sudo emptcp paths subflow backup 1a2b3c4d 10.0.2.1 on
   sudo emptcp paths events
-  sudo emptcp paths endpoints add 10.0.2.1 subflow`,
+  sudo emptcp paths endpoints add 10.0.2.1 subflow
+  sudo emptcp paths run controllers.ts`,
     );
   addPathsInspect(paths);
   addPathsSubflow(paths);
   addPathsEndpoints(paths);
+  addPathsRun(paths);
 }

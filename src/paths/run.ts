@@ -1,0 +1,189 @@
+/** Runs controllers on the connections of a network namespace. */
+import {
+  ConnectionReader,
+  InterruptedDumpError,
+  PathManager,
+  watchAddresses,
+  watchPathManager,
+  type AddressWatcher,
+  type LocalAddress,
+  type MptcpEventReader,
+  type NetworkNamespace,
+  type SocketAddress,
+} from "../linux/index.ts";
+import type { LiveSubflow } from "./connection.ts";
+import { isController, type Controller } from "./controller.ts";
+import { describeFailure, Dispatcher, type FailureReporter } from "./dispatch.ts";
+import { Model } from "./model.ts";
+import type { TimeoutWatcher } from "./timeouts.ts";
+import type { Connection, Manager } from "./types.ts";
+
+export type RunOptions = {
+  /** Default: the one of this process. */
+  readonly netns?: NetworkNamespace | undefined;
+  /** Hears what handlers throw; by default it goes to stderr, with its stack. Nothing of it stops anything. */
+  readonly failed?: FailureReporter;
+};
+
+/** Of connections and sockets that come and go so fast that they cannot be listed. */
+const retrySyncMs = 50;
+
+const toStderr: FailureReporter = (failure) => void process.stderr.write(`emptcp: ${describeFailure(failure)}\n`);
+
+/** Controllers that run until closed. */
+export class ControllerRun implements Manager, Disposable {
+  readonly pathManager: PathManager;
+  readonly #netns: NetworkNamespace | undefined;
+  readonly #reader: ConnectionReader;
+  readonly #handlers: Dispatcher;
+  readonly #model: Model;
+  readonly #open: Disposable[] = [];
+  #events?: MptcpEventReader;
+  #addresses?: AddressWatcher;
+  #timeouts: TimeoutWatcher | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** Nothing is heard until `start`. @throws NoSuchFamilyError, SystemCallError */
+  constructor({ netns, failed = toStderr }: RunOptions) {
+    this.#netns = netns;
+    this.#handlers = new Dispatcher(failed);
+    this.pathManager = this.#own(new PathManager(netns === undefined ? {} : { netns }));
+    this.#reader = this.#own(new ConnectionReader({ netns }));
+    const later = (work: () => unknown) => this.#handlers.later(work);
+    this.#model = new Model({ pathManager: this.pathManager, reader: this.#reader, later }, this.#handlers);
+  }
+
+  #own<T extends Disposable>(one: T): T {
+    this.#open.push(one);
+    return one;
+  }
+
+  get connections(): readonly Connection[] {
+    return [...this.#model.connections.values()];
+  }
+
+  get addresses(): readonly LocalAddress[] {
+    return (this.#addresses?.addresses ?? []).filter(isUsable);
+  }
+
+  connection(token: number): Connection | undefined {
+    return this.#model.connections.get(token);
+  }
+
+  async start(controllers: readonly Controller[]): Promise<void> {
+    await this.#watchTimeouts(controllers);
+    this.#handlers.use(controllers);
+    const handlers = { event: this.#model.take.bind(this.#model), lost: () => this.#sync() };
+    // What happens from here on is told after what is read now, if it is not in it already.
+    this.#events = this.#own(watchPathManager(handlers, { netns: this.#netns }));
+    const changed = (name: "localAddressAdded" | "localAddressRemoved") => (address: LocalAddress) => {
+      if (isUsable(address)) this.#handlers.tell(name, undefined, address, this);
+    };
+    const onAddresses = { added: changed("localAddressAdded"), removed: changed("localAddressRemoved") };
+    this.#addresses = this.#own(watchAddresses(onAddresses, { netns: this.#netns }));
+    this.#sync();
+  }
+
+  /** Puts others in the place of those that run. Connections stay as they are; the new ones hear of them as if they began. */
+  async replace(controllers: readonly Controller[]): Promise<void> {
+    checkControllers(controllers);
+    await this.#watchTimeouts(controllers);
+    if (this.#closed) return;
+    this.#model.stopTimers();
+    this.#handlers.use(controllers);
+    for (const address of this.addresses) this.#handlers.tell("localAddressAdded", undefined, address, this);
+    this.#model.tellAll();
+  }
+
+  /** Hands over what is there now. The event loop does so by itself. */
+  drain(): void {
+    this.#events?.drain();
+    this.#addresses?.drain();
+  }
+
+  /** No handler is called any more; connections stay as they are. Safe to call twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#handlers.use([]);
+    this.#model.stopTimers();
+    this.#timeouts?.close();
+    for (const one of this.#open.reverse()) one[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #sync(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#retry);
+    try {
+      this.#model.sync();
+    } catch (error) {
+      if (!(error instanceof InterruptedDumpError)) throw error;
+      this.#retry = setTimeout(() => this.#sync(), retrySyncMs);
+    }
+  }
+
+  async #watchTimeouts(controllers: readonly Controller[]): Promise<void> {
+    const isWanted = controllers.some((one) => one.timeout !== undefined);
+    if (isWanted && !this.#timeouts) {
+      // The compiler takes a while to load, and most controllers do without.
+      const { watchTimeouts } = await import("./timeouts.ts");
+      if (!this.#closed) this.#timeouts = watchTimeouts(this.#netns, (local, remote) => this.#timedOut(local, remote));
+    } else if (!isWanted) {
+      this.#timeouts?.close();
+      this.#timeouts = undefined;
+    }
+  }
+
+  #timedOut(local: SocketAddress, remote: SocketAddress): void {
+    const subflow = this.#find(local, remote);
+    const rtoUs = subflow?.info()?.tcp?.rtoUs;
+    if (!subflow || rtoUs === undefined) return;
+    this.#handlers.tell("timeout", subflow.connection, subflow, rtoUs / 1000, subflow.connection);
+  }
+
+  #find(local: SocketAddress, remote: SocketAddress): LiveSubflow | undefined {
+    for (const connection of this.#model.connections.values()) {
+      const found = connection.subflow(local, remote);
+      if (found) return found;
+    }
+    return undefined;
+  }
+}
+
+/** Subflows come from those. */
+function isUsable({ loopback, deprecated, scope }: LocalAddress): boolean {
+  return !loopback && !deprecated && (scope === "global" || scope === "site");
+}
+
+function checkControllers(controllers: readonly Controller[]): void {
+  for (const one of controllers)
+    if (!isController(one))
+      throw new TypeError('Cannot run controllers: one of them was not made by controller() of this copy of "emptcp"');
+}
+
+/**
+ * Runs controllers on the MPTCP connections of a network namespace, those that are there already and those that come.
+ * They stop with the process, and connections stay. Who is to change connections that begin from now on needs sysctl
+ * net.mptcp.path_manager=userspace.
+ * @throws NoSuchFamilyError on a kernel without MPTCP; Error without CAP_NET_ADMIN; KernelError when timers cannot be watched
+ */
+export async function runControllers(
+  controllers: readonly Controller[],
+  options: RunOptions = {},
+): Promise<ControllerRun> {
+  checkControllers(controllers);
+  const run = new ControllerRun(options);
+  try {
+    await run.start(controllers);
+    return run;
+  } catch (error) {
+    run.close();
+    throw error;
+  }
+}
