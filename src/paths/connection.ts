@@ -9,12 +9,13 @@ import {
   type SocketAddress,
   type SubflowState,
 } from "../linux/index.ts";
-import type { Connection, NewSubflow, PeerAddress, PendingSubflow, Subflow } from "./types.ts";
+import type { Connection, Manager, NewSubflow, PeerAddress, PendingSubflow, Subflow } from "./types.ts";
 
 /** What connections need of their surroundings. */
 export interface Host {
   readonly pathManager: PathManager;
   readonly reader: ConnectionReader;
+  readonly manager: Manager;
   /** Wraps what a timer does, so that its failure is told. */
   readonly later: (work: () => unknown) => () => void;
 }
@@ -77,8 +78,12 @@ export class LiveConnection implements Connection {
     this.denyJoinId0 = denyJoinId0;
   }
 
+  get manager(): Manager {
+    return this.host.manager;
+  }
+
   get subflows(): readonly LiveSubflow[] {
-    return [...this.#subflows.values()];
+    return [...this.#subflows.values()].filter(({ removed }) => !removed);
   }
 
   subflow(local: SocketAddress, remote: SocketAddress): LiveSubflow | undefined {
@@ -200,7 +205,7 @@ export class LiveConnection implements Connection {
   adopt({ subflows, state }: ConnectionState): { opened: LiveSubflow[]; gone: LiveSubflow[] } {
     this.established ||= state !== "syn-sent" && state !== "syn-received";
     const there = new Set(subflows.filter(isOpen).map(({ local, remote }) => endsKey(local, remote)));
-    const gone = this.subflows
+    const gone = [...this.#subflows.values()]
       .filter(({ local, remote }) => !there.has(endsKey(local, remote)))
       .map((one) => this.close(one));
     const opened = subflows.filter(isOpen).flatMap((one) => this.open(one) ?? []);

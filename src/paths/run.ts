@@ -51,7 +51,8 @@ export class ControllerRun implements Manager, Disposable {
     this.pathManager = this.#own(new PathManager(netns === undefined ? {} : { netns }));
     this.#reader = this.#own(new ConnectionReader({ netns }));
     const later = (work: () => unknown) => this.#handlers.later(work);
-    this.#model = new Model({ pathManager: this.pathManager, reader: this.#reader, later }, this.#handlers);
+    const host = { pathManager: this.pathManager, reader: this.#reader, manager: this, later };
+    this.#model = new Model(host, this.#handlers);
   }
 
   #own<T extends Disposable>(one: T): T {

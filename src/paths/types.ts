@@ -54,6 +54,7 @@ export type PendingSubflow = { readonly local: string; readonly localId: number;
  * refused, and RangeError for what is no address, port or id.
  */
 export interface Connection {
+  readonly manager: Manager;
   /** On this host. */
   readonly token: number;
   /** Whether the peer opened it. */
@@ -65,7 +66,7 @@ export interface Connection {
   readonly denyJoinId0: boolean;
   readonly established: boolean;
   readonly closed: boolean;
-  /** Those that are open. */
+  /** Those that are open, and that no controller of this process has removed. */
   readonly subflows: readonly Subflow[];
   readonly pending: readonly PendingSubflow[];
   /** The peer's addresses by id; those that it announced before this process began are not known. */

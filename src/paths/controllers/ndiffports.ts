@@ -1,4 +1,5 @@
 import { controller } from "../controller.ts";
+import { count } from "./pairs.ts";
 
 export type NdiffportsOptions = {
   /** Of each connection, the first one included. Default 2. */
@@ -14,7 +15,6 @@ export const ndiffports = ({ subflows = 2 }: NdiffportsOptions = {}) =>
     name: "ndiffports",
     filter: ({ serverSide }) => !serverSide,
     established(connection) {
-      for (let count = connection.subflows.length + connection.pending.length; count < subflows; count++)
-        connection.createSubflow();
+      while (count(connection) < subflows) connection.createSubflow();
     },
   });

@@ -1,0 +1,68 @@
+import { PathManagerError, type LocalAddress } from "../../linux/index.ts";
+import { controller } from "../controller.ts";
+import type { Connection } from "../types.ts";
+import { isThere, localsFor, remotesOf, type Remote } from "./pairs.ts";
+
+export type FullmeshOptions = {
+  /** How long to wait before a failed subflow is tried again, by what became of it. Default 1 s, 10 s, 30 s. */
+  readonly resetMs?: number;
+  readonly timeoutMs?: number;
+  readonly unreachableMs?: number;
+};
+
+/** An address comes before the routes from it. */
+const settleMs = 200;
+
+/**
+ * A subflow from each address of this host to each address of the peer, kept up: one that failed is tried again after a time
+ * that depends on the error, one from a new address is opened when the address comes (section 4.1 of the SMAPP paper). Subflows
+ * that were closed without an error stay closed: a controller or the peer did not want them.
+ */
+export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 30_000 }: FullmeshOptions = {}) => {
+  const waitMs: Readonly<Record<string, number>> = {
+    ECONNRESET: resetMs,
+    ECONNREFUSED: resetMs,
+    EPIPE: resetMs,
+    ETIMEDOUT: timeoutMs,
+  };
+
+  const open = (connection: Connection, local: LocalAddress, remote: Remote): void => {
+    if (isThere(connection, local.address, remote)) return;
+    try {
+      connection.createSubflow({ local, remote });
+    } catch (error) {
+      if (!(error instanceof PathManagerError) || error.kind !== "unreachable") throw error;
+      retry(connection, local.address, remote, unreachableMs);
+    }
+  };
+  const retry = (connection: Connection, address: string, remote: Remote, delayMs: number): void => {
+    connection.after(delayMs, () => {
+      const local = connection.manager.addresses.find((one) => one.address === address);
+      if (local) open(connection, local, remote);
+    });
+  };
+  const mesh = (connection: Connection): void => {
+    for (const remote of remotesOf(connection))
+      for (const local of localsFor(connection, remote)) open(connection, local, remote);
+  };
+
+  return controller({
+    name: "fullmesh",
+    filter: ({ serverSide }) => !serverSide,
+    established: mesh,
+    addressAnnounced: (_address, connection) => mesh(connection),
+    subflowClosed({ error, removed, local, remote }, connection) {
+      if (removed || error === undefined) return;
+      retry(connection, local.address, remote, waitMs[error] ?? unreachableMs);
+    },
+    localAddressAdded(_address, { connections }) {
+      for (const one of connections) if (!one.serverSide && one.established) one.after(settleMs, () => mesh(one));
+    },
+    localAddressRemoved({ address }, { connections }) {
+      // The kernel would go on sending from it, to nobody.
+      for (const one of connections)
+        for (const subflow of one.subflows)
+          if (!one.serverSide && subflow.local.address === address) one.removeSubflow(subflow);
+    },
+  });
+};

@@ -1,0 +1,39 @@
+/** Subflows by the addresses of their ends, which is what most controllers count. */
+import { familyOf, type LocalAddress } from "../../linux/index.ts";
+import type { Connection, PendingSubflow, Subflow } from "../types.ts";
+
+export type Remote = { readonly address: string; readonly port: number };
+
+/** Whether a subflow between two ends is open or on its way. */
+export function isThere({ subflows, pending }: Connection, local: string, remote: Remote): boolean {
+  const isAt = (one: Remote) => one.address === remote.address && one.port === remote.port;
+  return (
+    subflows.some((one) => one.local.address === local && isAt(one.remote)) ||
+    pending.some((one) => one.local === local && isAt(one.remote))
+  );
+}
+
+/** The peer's addresses that take subflows: that of the connection, and what it announced. */
+export function remotesOf({ denyJoinId0, remote, announced }: Connection): Remote[] {
+  return [...(denyJoinId0 ? [] : [remote]), ...announced.values()];
+}
+
+/** This host's addresses of the same family as another one. */
+export function localsFor({ manager }: Connection, { address }: Remote): LocalAddress[] {
+  const family = familyOf(address);
+  return manager.addresses.filter((one) => familyOf(one.address) === family);
+}
+
+/** An address of an interface, to reach the peer's first address from. */
+export function addressOn(connection: Connection, name: string): LocalAddress | undefined {
+  return localsFor(connection, connection.remote).find((one) => one.interface === name);
+}
+
+/** The interface that a subflow leaves by. */
+export function interfaceOf({ connection, local }: Subflow): string | undefined {
+  return connection.manager.addresses.find(({ address }) => address === local.address)?.interface;
+}
+
+/** Open or on the way. */
+export const count = ({ subflows, pending }: Pick<Connection, "subflows"> & { pending: readonly PendingSubflow[] }) =>
+  subflows.length + pending.length;
