@@ -30,7 +30,15 @@ test("emptcp paths subflow add, backup and remove change a connection; emptcp pa
     done(expect.stringMatching(new RegExp(`^${from}:\\d+ > ${to}: established, ids 1/0\n$`))),
   );
   expect(
-    pathsJson("subflow", "add", token, `${from}:7000,${addresses.server[1]}:${pair.port}`, "--backup"),
+    pathsJson(
+      "subflow",
+      "add",
+      token,
+      `${from}:7000,${addresses.server[1]}:${pair.port}`,
+      "--backup",
+      "--interface",
+      "two",
+    ),
   ).toMatchObject({
     kind: "subflow_established",
     local: { address: from, port: 7000 },

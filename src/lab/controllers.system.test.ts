@@ -1,18 +1,22 @@
 import { spawnSync } from "node:child_process";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import {
+  addrAdv,
   backup,
   controller,
   fullmesh,
   ndiffports,
+  prefer,
   refresh,
   runControllers,
   serverLimit,
+  sspi,
+  streaming,
   type Controller,
   type ControllerFailure,
   type ControllerRun,
 } from "../paths/index.ts";
-import { createLab, startTransfer, type HostSpec, type Lab, type Transfer } from "./index.ts";
+import { connectHosts, createLab, startTransfer, type HostSpec, type Lab, type Transfer } from "./index.ts";
 import { readLinkCounters, samplePaths } from "./measure/counters.ts";
 
 // What each controller that comes with the package is for, on transfers.
@@ -186,6 +190,88 @@ describe("refresh()", () => {
       stop();
     }
     expect(run.connections[0].subflows.length).toBeLessThanOrEqual(2);
+    await finish(running);
+  });
+});
+
+describe("streaming()", () => {
+  test("has one subflow while blocks arrive in time, helps when they are late, and leaves a dead path", async () => {
+    await makeLab();
+    const run = await start("client", streaming({ checkMs: 250, thresholdMs: 1000 }));
+    const { client, server } = await connectHosts(lab!, { address: addresses.server });
+    let [sent, received] = [0, 0];
+    server.on("data", (data: Buffer) => (received += data.length));
+    const blocks = setInterval(() => {
+      sent += 65_536;
+      client.write(Buffer.alloc(65_536, "x"));
+    }, 500);
+    try {
+      await eventually(() => expect(received).toBe(4 * 65_536));
+      expect(used(run)).toEqual([addresses.one]);
+      // Half a block takes longer than it may.
+      await lab!.setLink("one", { rateMbit: 0.5 });
+      await eventually(() => expect(used(run)).toEqual([addresses.one, addresses.two]));
+      await lab!.setLink("one", { lossPercent: 100 });
+      await eventually(() => expect(used(run)).toEqual([addresses.two]));
+      clearInterval(blocks);
+      await eventually(() => expect(received).toBe(sent));
+    } finally {
+      clearInterval(blocks);
+    }
+  });
+});
+
+describe("addrAdv()", () => {
+  test("makes the kernel's own path manager use the addresses there are", async () => {
+    await makeLab();
+    inHost("client", "sysctl -q net.mptcp.path_manager=kernel");
+    const run = await start("client", addrAdv());
+    const endpoints = () => run.pathManager.endpoints().map(({ address, flags }) => [address, ...flags].join(" "));
+    expect(endpoints()).toEqual(run.addresses.map(({ address }) => `${address} subflow`));
+    const running = await transfer();
+    await eventually(() => expect(used(run)).toEqual([addresses.one, addresses.two]));
+    inHost("client", `ip address delete ${addresses.two}/24 dev two`);
+    await eventually(() => expect(used(run)).toEqual([addresses.one]));
+    expect(endpoints()).not.toContain(`${addresses.two} subflow`);
+    await finish(running);
+  });
+});
+
+describe("sspi()", () => {
+  test("leaves one subflow over each interface, from whatever addresses", async () => {
+    await makeLab();
+    inHost("client", "ip address add 10.0.1.9/24 dev one");
+    inHost("router", "ip route add 10.0.1.9/32 dev one");
+    const closed: string[] = [];
+    const run = await start(
+      "client",
+      controller({ name: "closed", subflowClosed: ({ local }) => void closed.push(local.address) }),
+      fullmesh(),
+      sspi(),
+    );
+    const running = await transfer();
+    await eventually(() => expect([...closed, ...used(run)]).toEqual(["10.0.1.9", addresses.one, addresses.two]));
+    await finish(running);
+  });
+});
+
+describe("prefer()", () => {
+  test("keeps dear interfaces as backups, and gives up one whose quota is used", async () => {
+    await makeLab();
+    const interfaces = [{ name: "one", quotaBytes: 3_000_000 }, { name: "two" }];
+    const run = await start("client", prefer({ interfaces, periodMs: 200 }));
+    const running = await transfer();
+    await eventually(() => expect(used(run)).toEqual([addresses.one, addresses.two]));
+    const backups = () => run.connections[0].subflows.map((one) => one.info()?.backup);
+    expect(backups()).toEqual([false, true]);
+    await eventually(() => expect(used(run)).toEqual([addresses.two]));
+    expect(backups()).toEqual([false]);
+    const over = readLinkCounters(lab!)["one"].forward.sent.bytes;
+    expect(over).toBeGreaterThan(2_900_000);
+    // At 20 Mbit/s, some periods more.
+    expect(over).toBeLessThan(6_000_000);
+    const before = running.receivedBytes;
+    await eventually(() => expect(running.receivedBytes - before).toBeGreaterThan(1_000_000));
     await finish(running);
   });
 });

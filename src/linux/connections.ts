@@ -25,6 +25,8 @@ export type SubflowState = {
   /** Who opened it: this host. */
   readonly opened: boolean;
   readonly fullyEstablished: boolean;
+  /** That it is bound to. */
+  readonly interfaceIndex?: number;
   readonly congestionControl?: string;
   /** RTO, windows, rates, bytes; absent for sockets that are all but gone. */
   readonly tcp?: TcpInfo;
@@ -44,7 +46,8 @@ export type ConnectionState = {
   readonly subflows: readonly SubflowState[];
 };
 
-function subflowOf({ local, remote, state, congestionControl, tcp }: TcpSocket, diag: MptcpSubflowDiag): SubflowState {
+function subflowOf(socket: TcpSocket, diag: MptcpSubflowDiag): SubflowState {
+  const { local, remote, state, interfaceIndex, congestionControl, tcp } = socket;
   const has = (flags: number): boolean => (diag.flags & flags) !== 0;
   return {
     local,
@@ -56,6 +59,7 @@ function subflowOf({ local, remote, state, congestionControl, tcp }: TcpSocket, 
     first: !has(subflowFlags.joinLocal | subflowFlags.joinRemote),
     opened: has(subflowFlags.capableLocal | subflowFlags.joinLocal),
     fullyEstablished: has(subflowFlags.fullyEstablished),
+    ...(interfaceIndex !== 0 && { interfaceIndex }),
     ...(congestionControl !== undefined && { congestionControl }),
     ...(tcp && { tcp }),
   };
@@ -115,9 +119,12 @@ export class ConnectionReader implements Disposable {
     return this.#sockets.mptcpByToken(token)?.info;
   }
 
-  /** One subflow; undefined when there is none with these ends. Costs one small request. */
-  subflow(local: SocketAddress, remote: SocketAddress): SubflowState | undefined {
-    const socket = this.#sockets.tcpBetween(local, remote);
+  /**
+   * One subflow; undefined when there is none with these ends. Costs one small request.
+   * @param interfaceIndex that it is bound to
+   */
+  subflow(local: SocketAddress, remote: SocketAddress, interfaceIndex?: number): SubflowState | undefined {
+    const socket = this.#sockets.tcpBetween(local, remote, interfaceIndex);
     return socket?.mptcp && subflowOf(socket, socket.mptcp);
   }
 

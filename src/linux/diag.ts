@@ -175,13 +175,18 @@ export class SocketReader implements Disposable {
     }
   }
 
-  /** The TCP socket with these ends; undefined when there is none. @throws SystemCallError, RangeError for no IP address */
-  tcpBetween(local: SocketAddress, remote: SocketAddress): TcpSocket | undefined {
+  /**
+   * The TCP socket with these ends; undefined when there is none.
+   * @param interfaceIndex that it is bound to; the kernel does not find a bound one without
+   * @throws SystemCallError, RangeError for no IP address
+   */
+  tcpBetween(local: SocketAddress, remote: SocketAddress, interfaceIndex = 0): TcpSocket | undefined {
     const request = encodeRequest(familyOf(local.address), IPPROTO_TCP, (data, bytes) => {
       data.setUint16(8, local.port);
       data.setUint16(10, remote.port);
       bytes.set(addressBytes(local.address), 12);
       bytes.set(addressBytes(remote.address), 28);
+      data.setUint32(44, interfaceIndex, true);
       data.setUint32(48, noCookie, true);
       data.setUint32(52, noCookie, true);
     });

@@ -23,7 +23,10 @@ export interface Host {
 const keyOf = ({ address, port }: SocketAddress): string => `${address} ${port}`;
 export const endsKey = (local: SocketAddress, remote: SocketAddress): string => `${keyOf(local)} ${keyOf(remote)}`;
 
-export type SubflowFacts = Pick<Subflow, "local" | "remote" | "localId" | "remoteId" | "backup">;
+export type SubflowFacts = Pick<Subflow, "local" | "remote" | "localId" | "remoteId" | "backup"> & {
+  /** That it is bound to. */
+  readonly interfaceIndex?: number | undefined;
+};
 
 export class LiveSubflow implements Subflow {
   readonly connection: LiveConnection;
@@ -36,18 +39,21 @@ export class LiveSubflow implements Subflow {
   removed = false;
   error?: string;
   resetReason?: number;
+  readonly #interfaceIndex: number | undefined;
 
-  constructor(connection: LiveConnection, { local, remote, localId, remoteId, backup }: SubflowFacts) {
+  constructor(connection: LiveConnection, facts: SubflowFacts) {
+    const { local, remote, localId, remoteId, backup, interfaceIndex } = facts;
     this.connection = connection;
     this.local = local;
     this.remote = remote;
     this.localId = localId;
     this.remoteId = remoteId;
     this.backup = backup;
+    this.#interfaceIndex = interfaceIndex;
   }
 
   info(): SubflowState | undefined {
-    return this.connection.host.reader.subflow(this.local, this.remote);
+    return this.connection.host.reader.subflow(this.local, this.remote, this.#interfaceIndex);
   }
 }
 

@@ -9,8 +9,9 @@ const idle: ReadonlySet<string> = new Set(["listen", "closed", "time-wait", "syn
 type WithToken = MptcpEvent & { readonly token: number };
 const hasToken = (event: MptcpEvent): event is WithToken => event.token !== undefined;
 
-function subflowFacts({ local, remote, localId = 0, remoteId = 0, backup = false }: MptcpEvent) {
-  return local && remote && ({ local, remote, localId, remoteId, backup } satisfies SubflowFacts);
+function subflowFacts(event: MptcpEvent): SubflowFacts | undefined {
+  const { local, remote, localId = 0, remoteId = 0, backup = false, interfaceIndex } = event;
+  return local && remote && { local, remote, localId, remoteId, backup, interfaceIndex };
 }
 
 export class Model {

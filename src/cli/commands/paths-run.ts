@@ -39,6 +39,8 @@ async function runCommand(files: string[], { netns }: { netns?: string }): Promi
   let version = 0;
   const load = async () => {
     const loaded = await Promise.all(files.map(async (file) => await loadControllers(file, version)));
+    // So that stacks of handlers that fail name lines of the TypeScript.
+    process.setSourceMapsEnabled(true);
     return loaded.flat();
   };
   const controllers = await load();

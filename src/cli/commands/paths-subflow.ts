@@ -186,8 +186,9 @@ async function answerTo(
       resolve(event);
     };
     const check = () => {
-      if (established?.local && sockets.subflow(established.local, options.remote)?.fullyEstablished)
-        settle(established);
+      if (!established?.local) return;
+      const subflow = sockets.subflow(established.local, options.remote, established.interfaceIndex);
+      if (subflow?.fullyEstablished) settle(established);
     };
     const event = (one: MptcpEvent) => {
       if (!answers(one, options)) return;

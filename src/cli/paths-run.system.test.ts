@@ -1,0 +1,112 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { listConnections } from "../linux/index.ts";
+import { HostPair } from "../linux/testing/host-pair.ts";
+import { built, emptcp } from "./testing/run.ts";
+
+const name = `emptcp-paths-run-${process.pid}`;
+const children: ChildProcess[] = [];
+let pair: HostPair;
+let directory: string;
+let output = "";
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), "emptcp-paths-run-"));
+  pair = await HostPair.open({ name, client: "userspace" });
+});
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  pair.close();
+  rmSync(directory, { recursive: true });
+});
+
+const file = () => join(directory, "mine.ts");
+const write = (text: string): void =>
+  writeFileSync(file(), `import { controller, ndiffports } from "emptcp/paths";\n${text}`);
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
+const counts = () => listConnections(pair.client).map(({ subflows }) => subflows.length);
+
+async function run(): Promise<ChildProcess> {
+  output = "";
+  const child = spawn(process.execPath, [built, "paths", "run", file(), "--netns", pair.client]);
+  children.push(child);
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (output += data.toString()));
+  await eventually(() => expect(output).toContain("Ctrl-C ends"));
+  return child;
+}
+
+async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  const exit = once(child, "exit");
+  child.kill(signal);
+  await exit;
+}
+
+test("emptcp paths run loads a file again when it changes, and keeps what runs when that fails", async () => {
+  write("export default ndiffports({ subflows: 2 });");
+  const child = await run();
+  const { client, server } = await pair.connect();
+  await eventually(() => expect(counts()).toEqual([2]));
+  write("export default [ndiffports({ subflows: 3 })];");
+  await eventually(() => expect(counts()).toEqual([3]));
+  write("export default ndiffports;");
+  await eventually(() => expect(output).toMatch(/is a function that makes one: call it[^]*ran before go on/));
+  write("export default ndiffports({ subflows: 3 };");
+  await eventually(() => expect(output).toMatch(/mine\.ts:2:\d+: .*expected/));
+  await end(child, "SIGTERM");
+  expect(counts()).toEqual([3]);
+  client.write("still there");
+  const [data] = (await once(server, "data")) as [Buffer];
+  expect(data.toString()).toBe("still there");
+});
+
+test("emptcp paths run shows what a handler throws with its place, and others go on", async () => {
+  write(`
+const bad = controller({
+  name: "bad",
+  established() {
+    throw new Error("no idea");
+  },
+});
+export default [bad, ndiffports()];`);
+  await run();
+  await pair.connect();
+  await eventually(() => expect(counts()).toEqual([2]));
+  await eventually(() =>
+    expect(output).toMatch(/Controller bad failed in established: Error: no idea\n.*mine\.ts:6:11/),
+  );
+});
+
+test("emptcp paths run, killed and started again under many connections, has the right picture and breaks none", async () => {
+  write("export default ndiffports({ subflows: 2 });");
+  const child = await run();
+  const connections: Awaited<ReturnType<HostPair["connect"]>>[] = [];
+  for (let i = 0; i < 100; i++) connections.push(await pair.connect());
+  await end(child, "SIGKILL");
+  for (let i = 0; i < 20; i++) connections.push(await pair.connect());
+  await run();
+  expect(output).toContain("120 connections");
+  await eventually(() => expect(counts()).toEqual(connections.map(() => 2)));
+  for (const { client, server } of connections) {
+    const heard = once(server, "data");
+    client.write("still there");
+    expect(String((await heard)[0])).toBe("still there");
+  }
+});
+
+test("emptcp paths run says who else manages paths, and what a file lacks", async () => {
+  write("export default ndiffports();");
+  output = "";
+  const child = spawn(process.execPath, [built, "paths", "run", file(), "--netns", pair.server]);
+  children.push(child);
+  child.stderr.on("data", (data: Buffer) => (output += data.toString()));
+  await eventually(() => expect(output).toContain("set sysctl net.mptcp.path_manager=userspace"));
+  write("export const mine = 3;");
+  expect(emptcp(["paths", "run", file()])).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/no default export; export default controller/) as unknown,
+  });
+});
