@@ -10,6 +10,7 @@ export default defineConfig({
           include: ["src/**/*.test.ts"],
           exclude: ["src/**/*.system.test.ts"],
           isolate: false,
+          maxWorkers: 2,
           // Time is stolen in bursts where many machines share one.
           testTimeout: 30_000,
         },

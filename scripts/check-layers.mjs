@@ -35,7 +35,8 @@ const pure = { wire: ["crypto"], bpf: [], policy: [], compiler: ["path"], polici
 /** Modules that only some files may import, by the start of their path in src/. */
 const guarded = {
   koffi: { from: ["linux/ffi.ts"], why: "foreign calls go through one module" },
-  typescript6: {
+  typescript6: { from: [], why: "#typescript loads it faster" },
+  "#typescript": {
     from: ["compiler/frontend/", "chain/"],
     why: "only the front end and the loader of chain files read TypeScript",
   },

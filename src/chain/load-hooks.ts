@@ -23,7 +23,7 @@ export const load: LoadHook = async (url, context, nextLoad) => {
 };
 
 async function stripTypes(path: string, text: string): Promise<string> {
-  const { default: ts } = await import("typescript6");
+  const { default: ts } = await import("#typescript");
   const { outputText, diagnostics = [] } = ts.transpileModule(text, {
     fileName: path,
     reportDiagnostics: true,

@@ -64,7 +64,7 @@ test.each([
     run("chain", "apply", file, "--netns", lab.host("router").netns, "--name", chain);
     transfer = await startUpload(lab);
     await sleep(4000);
-    expect(Math.abs((await measureShare(4)) - 70)).toBeLessThan(3);
+    expect(Math.abs((await measureShare(3)) - 70)).toBeLessThan(3);
     // As much as the uplink carries that is short of its share.
     const [carried] = await measureUplinks(transfer, 2);
     expect(carried).toBeGreaterThan(0.85 * Math.min(first, (second * 70) / 30));
@@ -78,7 +78,7 @@ test.each([
       "prefix=192.168.2.0/24,weight=50",
     );
     await sleep(3000);
-    expect(Math.abs((await measureShare(4)) - 50)).toBeLessThan(3);
+    expect(Math.abs((await measureShare(3)) - 50)).toBeLessThan(3);
     expect(await transfer.stop()).toMatchObject({ ok: true });
   },
 );
@@ -145,7 +145,8 @@ test("lte-quota.mjs counts each byte once however often it is killed, holds LTE 
   const file = join(scratch, "lte-quota.json");
   const kept = (): { month: string; used: number } => JSON.parse(readFileSync(file, "utf8")) as never;
   start("lte-quota.mjs", "lte", "1e12", file);
-  await vi.waitFor(() => expect(kept().used).toBe(0), { timeout: 10_000 });
+  // A new interface says a little by itself.
+  await vi.waitFor(() => expect(kept().used).toBeLessThan(1000), { timeout: 10_000 });
   const before = counterOf("lte");
   transfer = await startUpload(lab);
   for (let i = 0; i < 3; i++) {

@@ -6,7 +6,7 @@ import { chain, type ChainOptions } from "./testing/policy-harness.ts";
 import { rememberers, segmentMakers } from "./testing/segment-makers.ts";
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-const frames = generatedFrames(300, 12);
+const frames = generatedFrames(150, 12);
 
 describe.each(["xdp", "tcx_ingress", "tcx_egress"] as const)("linked and fused agree in the kernel, on %s", (hook) => {
   const own: Readonly<Record<string, ChainOptions>> = {

@@ -36,12 +36,12 @@ async function startDownload(congestionControl: string): Promise<Transfer> {
   const started = await startTransfer(lab, { congestionControl });
   transfer = started;
   await vi.waitFor(() => expect(started.info().subflows).toHaveLength(2), { timeout: 5000 });
-  await sleep(1500);
+  await sleep(1000);
   return started;
 }
 
 /** Mbit/s of payload on both paths. */
-async function mbitToClient(forMs = 3000): Promise<{ wifi: number; lte: number; all: number }> {
+async function mbitToClient(forMs = 2000): Promise<{ wifi: number; lte: number; all: number }> {
   const { value } = await runQuiet(
     () =>
       new Promise<{ wifi: number; lte: number; all: number }>((resolve) => {
@@ -84,7 +84,7 @@ describe("emptcp in the stack", () => {
     using strategies = new Strategies();
     const wifi = download.info().subflows.find(({ remote }) => remote.address === addressOf("client", "wifi"))!;
     const lte = download.info().subflows.find(({ remote }) => remote.address === addressOf("client", "lte"))!;
-    const tell = async (forWifi: Strategy, forLte: Strategy, settleMs = 2000) => {
+    const tell = async (forWifi: Strategy, forLte: Strategy, settleMs = 1500) => {
       strategies.set(wifi, forWifi);
       strategies.set(lte, forLte);
       await sleep(settleMs);
@@ -95,7 +95,7 @@ describe("emptcp in the stack", () => {
     expect(paced.wifi / 10).toBeCloseTo(1, 1);
     expect(paced.lte / 5).toBeCloseTo(1, 1);
 
-    const shared = await tell(weight(30), weight(70), 4000);
+    const shared = await tell(weight(30), weight(70), 3000);
     expect(shared.wifi / shared.all).toBeGreaterThan(0.26);
     expect(shared.wifi / shared.all).toBeLessThan(0.34);
     expect(shared.lte).toBeGreaterThan(0.85 * 18.8);
@@ -107,10 +107,10 @@ describe("emptcp in the stack", () => {
     expect(held.lte).toBeLessThan((1.05 * 8 * windowBytes) / 50_000);
     expect(held.lte).toBeGreaterThan((0.75 * 8 * windowBytes) / 50_000);
 
-    const coupled = await tell({ kind: "coupled", algorithm: "lia" }, { kind: "coupled", algorithm: "lia" }, 5000);
+    const coupled = await tell({ kind: "coupled", algorithm: "lia" }, { kind: "coupled", algorithm: "lia" }, 3500);
     expect(coupled.wifi).toBeGreaterThan(30);
 
-    const free = await tell({ kind: "none" }, { kind: "none" }, 4000);
+    const free = await tell({ kind: "none" }, { kind: "none" }, 3000);
     expect(free.all).toBeGreaterThan(0.85 * 56);
     const { port } = wifi.local;
     const known = () => ({

@@ -105,7 +105,7 @@ const grants = Array.from({ length: 60 }, (_, i) =>
     tcp: { acknowledgment: 400 * i },
   }),
 );
-const frames = [...capturedFrames(), ...generatedFrames(3000, 7), ...grants];
+const frames = [...capturedFrames(), ...generatedFrames(1500, 7), ...grants];
 
 describe.each(packetHooks)("VM and kernel agree on %s", (hook) => {
   const usable = frames.filter((frame) => canTestRun(frame, hook));

@@ -25,7 +25,7 @@ const nearly = 0.8;
 
 const rampUpSeconds = 2;
 const settleSeconds = 3;
-const measureSeconds = 4;
+const measureSeconds = 3;
 
 /** `55.1 Mbit/s (wifi 37.2, lte 17.9)`. */
 function describeGoodput({ total, paths }: Goodput): string {

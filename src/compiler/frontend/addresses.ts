@@ -1,5 +1,5 @@
 /** Addresses: comparing them, matching prefixes, and the key of a flow. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { parseIpAddress, parseIpPrefix, WireError } from "../../wire/index.ts";
 import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";

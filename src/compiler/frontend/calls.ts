@@ -1,5 +1,5 @@
 /** Calls: the language's own functions, methods of views, and policy functions, which are inlined. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { int64, type Block } from "../ir/ir.ts";

@@ -1,5 +1,5 @@
 /** Conditions: expressions lowered to control flow rather than to a value. */
-import ts from "typescript6";
+import ts from "#typescript";
 import type { Block } from "../ir/ir.ts";
 import { lowerCallCondition } from "./calls.ts";
 import { lowerExpression } from "./expressions.ts";

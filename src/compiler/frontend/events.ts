@@ -1,5 +1,5 @@
 /** Events: which ones a policy's source emits, and `emit(event, flow, { … })` as a record in the ring buffer. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { eventHeader, eventsMap, type DeclaredEvent, type EventSlot } from "../layout.ts";

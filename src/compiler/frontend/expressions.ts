@@ -1,5 +1,5 @@
 /** Expressions: a table of handlers by syntax kind. */
-import ts from "typescript6";
+import ts from "#typescript";
 import type { BinaryFn, CompareFn, Value } from "../ir/ir.ts";
 import type { IntegerName } from "../../policy/types.ts";
 import { evaluateCompare } from "../ir/evaluate.ts";

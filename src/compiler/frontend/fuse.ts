@@ -2,7 +2,7 @@
  * Fuses a chain into one IR function for one hook: the packet is parsed once, the selector expression becomes control flow,
  * and the actors follow one another. Counters are per CPU, one look-up for the whole chain.
  */
-import ts from "typescript6";
+import ts from "#typescript";
 import { Builder } from "../ir/builder.ts";
 import type { Block, IrFunction, Value } from "../ir/ir.ts";
 import type { ChainLayout } from "../layout.ts";

@@ -4,7 +4,7 @@
  * once, at the end of the chain, by helpers that know offsets rather than pointers. Room is made at the tail, so that the
  * TCP header stays where it is: a checksum that is still to be filled in (CHECKSUM_PARTIAL) is then filled in right.
  */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import type { Variable } from "../ir/builder.ts";
 import { int32, int64, pointer, type Block, type CompareFn, type Value } from "../ir/ir.ts";

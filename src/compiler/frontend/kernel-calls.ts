@@ -1,5 +1,5 @@
 /** `base.congAvoid(socket, ack, acked)` and `reno.slowStart(socket, acked)`: calls of the kernel's own congestion control. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { int32, nothing, pointer, type Value } from "../ir/ir.ts";
 import { lowerArguments } from "./calls.ts";
 import { titleOf } from "./hooks.ts";

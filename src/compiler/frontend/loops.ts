@@ -1,5 +1,5 @@
 /** Bounded loops: `for (let i = 0; i < N; i++)` and `for … of` over views. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { lowerExpression } from "./expressions.ts";
 import type { Lowering } from "./lowering.ts";
 import { bindPattern, lowerStatement } from "./statements.ts";

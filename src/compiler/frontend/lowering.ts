@@ -2,7 +2,7 @@
  * The state of one lowering: a chain's policies are lowered one after the other into one IR function. Expressions and
  * statements live in modules of their own; they share this object.
  */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { Builder, type Variable } from "../ir/builder.ts";
 import { int32, int64, type Block, type CompareFn, type Value } from "../ir/ir.ts";
 import type { Base } from "../../policy/stack.ts";

@@ -2,7 +2,7 @@
  * What the two modes of a chain share: lowering one selector or one actor, and counting. `fuse.ts` puts all of a chain's
  * members into one function, `linked.ts` each into one of its own.
  */
-import ts from "typescript6";
+import ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import { int32, pointer, type Block, type Value } from "../ir/ir.ts";
 import {

@@ -1,5 +1,5 @@
 /** Names that stand for constants: those of the policy language, and `as const` objects of the user's files. */
-import ts from "typescript6";
+import ts from "#typescript";
 import * as language from "../../policy/index.ts";
 import type { Lowering } from "./lowering.ts";
 import { lowerExpression } from "./expressions.ts";

@@ -3,7 +3,7 @@
  * where in the source a node stands. The only module, with the lowering beside it, that knows the TypeScript compiler.
  */
 import { posix } from "node:path";
-import ts from "typescript6";
+import ts from "#typescript";
 import type { SourcePosition } from "../../bpf/instruction.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { CompileError, diagnose, type Diagnostic } from "./diagnostics.ts";

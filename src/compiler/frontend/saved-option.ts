@@ -1,5 +1,5 @@
 /** Options in records: written, and read again. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import type { Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";

@@ -1,5 +1,5 @@
 /** Looking members up: a selector whose members are in a set takes one look-up, and brings along the member's parameters. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import { integerSizes, type ParameterType } from "../../policy/types.ts";
 import type { Variable } from "../ir/builder.ts";

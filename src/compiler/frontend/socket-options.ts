@@ -1,5 +1,5 @@
 /** What actors set of sockets: options of setsockopt, and what they are by themselves. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { helpers } from "../../bpf/helpers.ts";
 import type { IntegerName } from "../../policy/types.ts";
 import { int64, type Value } from "../ir/ir.ts";

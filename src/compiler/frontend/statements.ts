@@ -1,5 +1,5 @@
 /** Statements: a table of handlers by syntax kind. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import { lowerCondition } from "./conditions.ts";
 import { calculate, compoundOperators, foreign as foreignExpressions, lowerExpression, member } from "./expressions.ts";

@@ -1,5 +1,5 @@
 /** `switch` on integers and choices. Cases do not fall through, except empty ones into the next. */
-import ts from "typescript6";
+import ts from "#typescript";
 import type { Block } from "../ir/ir.ts";
 import { lowerExpression } from "./expressions.ts";
 import type { Lowering } from "./lowering.ts";

@@ -1,5 +1,5 @@
 /** What a policy's code calls, its functions' included: known before anything is lowered. */
-import ts from "typescript6";
+import ts from "#typescript";
 import type { PolicyUse } from "./members.ts";
 import type { PolicyProgram, RunFunction } from "./program.ts";
 

@@ -1,5 +1,5 @@
 /** What an expression of a policy is while it is lowered: IR values with the language's types, constants and views. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { integerSizes, type IntegerName } from "../../policy/types.ts";
 import type { Block, Value } from "../ir/ir.ts";
 import type { Lowering } from "./lowering.ts";

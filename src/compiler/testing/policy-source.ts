@@ -1,7 +1,7 @@
 /** Policies written as text inside a test: evaluated for what they declare, compiled from the same text. */
 import { posix } from "node:path";
 import { runInThisContext } from "node:vm";
-import ts from "typescript6";
+import ts from "#typescript";
 import { sourceReader } from "../../chain/sources.ts";
 import * as language from "../../policy/index.ts";
 import type { Policy } from "../../policy/index.ts";

@@ -1,5 +1,5 @@
 /** `packet.ethernet`: addresses as 48-bit numbers, most significant byte first. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { pointer, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import { int64 } from "../../ir/ir.ts";

@@ -1,5 +1,5 @@
 /** `packet.ip`: what IPv4 and IPv6 have in common. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import type { Value } from "../../ir/ir.ts";
 import type { Lowering } from "../lowering.ts";
 import type { AddressValue, LanguageValue, View } from "../values.ts";

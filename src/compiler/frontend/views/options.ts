@@ -1,5 +1,5 @@
 /** `packet.tcp.options`: a walk that ends at EOL, at a malformed option and at the header's end, and the option in hand. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { int32, int64, type Block, type Value } from "../../ir/ir.ts";
 import type { Variable } from "../../ir/builder.ts";
 import type { IntegerName } from "../../../policy/types.ts";

@@ -1,5 +1,5 @@
 /** `packet`, `packet.ip` and `packet.tcp`. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import type { Variable } from "../../ir/builder.ts";
 import type { Value } from "../../ir/ir.ts";
 import type { Checksum } from "../checksum.ts";

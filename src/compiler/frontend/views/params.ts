@@ -1,5 +1,5 @@
 /** The `params` object: constants of a selector, words of the parameters map for an actor. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { parameterSize, parametersMap, type ParameterSlot } from "../../layout.ts";
 import { integerSizes } from "../../../policy/types.ts";
 import type { Value } from "../../ir/ir.ts";

@@ -1,5 +1,5 @@
 /** `socket`: one subflow of this host, on a cgroup's socket callbacks or in a walk over all sockets. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { helpers } from "../../../bpf/helpers.ts";
 import type { SocketEvent } from "../../../policy/socket.ts";
 import { int32, int64, pointer, type Block, type Value } from "../../ir/ir.ts";

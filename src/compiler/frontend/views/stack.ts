@@ -1,5 +1,5 @@
 /** `socket` of in-stack policies: the TCP socket of a subflow, trusted and writable, and the connection that it is part of. */
-import ts from "typescript6";
+import ts from "#typescript";
 import { integerSizes, type IntegerName } from "../../../policy/types.ts";
 import { maximumSubflows } from "../../../policy/stack.ts";
 import type { Variable } from "../../ir/builder.ts";

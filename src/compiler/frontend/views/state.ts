@@ -1,5 +1,5 @@
 /** State: maps of records, records that all packets share, and what lasts for one packet. */
-import type ts from "typescript6";
+import type ts from "#typescript";
 import { helpers } from "../../../bpf/helpers.ts";
 import { integerSizes } from "../../../policy/types.ts";
 import type { Policy } from "../../../policy/policy.ts";

@@ -1,0 +1,3 @@
+import ts from "typescript6";
+
+export default ts;
