@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { chainNames } from "../chain/store.ts";
 import { listConnections } from "../linux/index.ts";
 import { HostPair } from "../linux/testing/host-pair.ts";
 import { built, emptcp } from "./testing/run.ts";
@@ -29,6 +30,8 @@ const write = (text: string): void =>
   writeFileSync(file(), `import { controller, ndiffports } from "emptcp/paths";\n${text}`);
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
 const counts = () => listConnections(pair.client).map(({ subflows }) => subflows.length);
+
+const watching = () => chainNames().filter((chain) => /^paths-timeouts-\d+-\d+$/.test(chain));
 
 async function run(): Promise<ChildProcess> {
   output = "";
@@ -95,6 +98,19 @@ test("emptcp paths run, killed and started again under many connections, has the
     client.write("still there");
     expect(String((await heard)[0])).toBe("still there");
   }
+});
+
+test("emptcp paths run removes the chain that a killed one watched timers with, and its own when it ends", async () => {
+  const before = watching();
+  const mine = () => watching().filter((chain) => !before.includes(chain));
+  write('export default controller({ name: "timers", timeout() {} });');
+  const killed = await run();
+  expect(mine()).toEqual([`paths-timeouts-${killed.pid}-1`]);
+  await end(killed, "SIGKILL");
+  const child = await run();
+  expect(mine()).toEqual([`paths-timeouts-${child.pid}-1`]);
+  await end(child, "SIGTERM");
+  expect(mine()).toEqual([]);
 });
 
 test("emptcp paths run says who else manages paths, and what a file lacks", async () => {

@@ -6,6 +6,7 @@ import {
   type MptcpCounters,
   type MptcpEvent,
   type PathManager,
+  type RefusalKind,
   type SocketAddress,
   type SubflowState,
 } from "../linux/index.ts";
@@ -93,38 +94,50 @@ export class LiveConnection implements Connection {
   }
 
   subflow(local: SocketAddress, remote: SocketAddress): LiveSubflow | undefined {
-    return this.#subflows.get(endsKey(local, remote));
+    return this.subflowByKey(endsKey(local, remote));
   }
 
-  createSubflow({ local, remote, backup = false }: NewSubflow = {}): void {
+  subflowByKey(key: string): LiveSubflow | undefined {
+    return this.#subflows.get(key);
+  }
+
+  createSubflow({ local, remote, backup = false }: NewSubflow = {}): boolean {
     const address = local?.address ?? this.local.address;
     const port = local?.port;
     const interfaceIndex = local?.interfaceIndex;
     const to = { address: remote?.address ?? this.remote.address, port: remote?.port ?? this.remote.port };
-    const localId = this.#withId(address, port, (id) =>
-      this.host.pathManager.createSubflow({
-        token: this.token,
-        local: {
-          address,
-          id,
-          ...(port !== undefined && { port }),
-          ...(interfaceIndex !== undefined && { interfaceIndex }),
-        },
-        remote: to,
-        backup,
-      }),
-    );
-    this.pending = [...this.pending, { local: address, localId, remote: to }];
+    let localId = 0;
+    const isDone = this.#do(["closed"], () => {
+      localId = this.#withId(address, port, (id) =>
+        this.host.pathManager.createSubflow({
+          token: this.token,
+          local: {
+            address,
+            id,
+            ...(port !== undefined && { port }),
+            ...(interfaceIndex !== undefined && { interfaceIndex }),
+          },
+          remote: to,
+          backup,
+        }),
+      );
+    });
+    if (isDone) this.pending = [...this.pending, { local: address, localId, remote: to }];
+    return isDone;
   }
 
   removeSubflow({ local, remote }: Subflow): void {
-    this.host.pathManager.destroySubflow({ token: this.token, local, remote });
+    this.#do(["closed", "not-found"], () => {
+      this.host.pathManager.destroySubflow({ token: this.token, local, remote });
+    });
     const mine = this.subflow(local, remote);
     if (mine) mine.removed = true;
   }
 
   setBackup({ local, remote }: Subflow, backup: boolean): void {
-    this.host.pathManager.setBackup({ token: this.token, local, remote, backup });
+    this.#do(["closed", "not-found"], () => {
+      this.host.pathManager.setBackup({ token: this.token, local, remote, backup });
+    });
     const mine = this.subflow(local, remote);
     if (mine) mine.backup = backup;
   }
@@ -142,7 +155,7 @@ export class LiveConnection implements Connection {
   }
 
   withdraw(id: number): void {
-    this.host.pathManager.withdraw({ token: this.token, id });
+    this.#do(["closed"], () => this.host.pathManager.withdraw({ token: this.token, id }));
     for (const [key, one] of this.#ids) if (one === id) this.#ids.delete(key);
   }
 
@@ -227,6 +240,20 @@ export class LiveConnection implements Connection {
       (one) => one.local === local.address && one.localId === localId && keyOf(one.remote) === keyOf(remote),
     );
     if (index >= 0) this.pending = this.pending.filter((_, i) => i !== index);
+  }
+
+  /**
+   * What is refused because the connection or the subflow has just ended is no error: the event that says so is on its way.
+   * @returns whether it was done
+   */
+  #do(excused: readonly RefusalKind[], command: () => void): boolean {
+    try {
+      command();
+      return true;
+    } catch (error) {
+      if (this.established && error instanceof PathManagerError && excused.includes(error.kind)) return false;
+      throw error;
+    }
   }
 
   /** Does something with the id of a local address; should the kernel know another one, with that. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { PathManagerError, type ConnectionState } from "../linux/index.ts";
-import { controller, fullmesh, type Connection, type Controller, type Subflow } from "./index.ts";
+import { controller, fullmesh, ndiffports, type Connection, type Controller, type Subflow } from "./index.ts";
 import { FakeKernel, local, remote } from "./testing/fakes.ts";
 
 const second = { local: { address: "10.0.2.1", port: 41_000 }, remote, localId: 1, remoteId: 0, backup: false };
@@ -179,6 +179,14 @@ describe("Model", () => {
     connection.createSubflow({ local: { address: "10.0.2.1" } });
     expect([0, 1, 2, 3].map(idOf)).toEqual([0, 1, 2, 1]);
   });
+});
+
+test("a connection that ends before its subflows are asked for is no error, and nothing waits for them", () => {
+  const kernel = new FakeKernel(ndiffports({ subflows: 4 }));
+  kernel.refusal = new PathManagerError({ kind: "closed", action: "", errno: 107, reason: "it is closing" });
+  kernel.establish();
+  expect(kernel.failures).toEqual([]);
+  expect(kernel.model.connections.get(1)!.pending).toEqual([]);
 });
 
 describe("timers of connections", () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { PathManager, PathManagerError } from "../linux/index.ts";
 import { addresses, HostPair, run } from "../linux/testing/host-pair.ts";
 import { controller, ndiffports, runControllers, type ControllerFailure, type ControllerRun } from "./index.ts";
 
@@ -25,6 +26,15 @@ const start = async (...controllers: Parameters<typeof runControllers>[0]): Prom
 };
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 10_000 });
 
+const refusal = (work: () => unknown): unknown => {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return (error as PathManagerError).kind;
+  }
+};
+
 test("ndiffports() gives each connection its subflows, those that were there before, too", async () => {
   await pair.connect();
   const { connections } = await start(ndiffports({ subflows: 3 }));
@@ -35,6 +45,73 @@ test("ndiffports() gives each connection its subflows, those that were there bef
   const ports = new Set(connections[0].subflows.map(({ local }) => local.port));
   expect(ports.size).toBe(3);
   expect(failures).toEqual([]);
+});
+
+test("what was lost because there was too much at once is found, and told once", async () => {
+  await pair.connect();
+  const heard: string[] = [];
+  const run = await runControllers(
+    [
+      controller({
+        name: "heard",
+        established: () => void heard.push("established"),
+        subflowEstablished: ({ local }) => void heard.push(`subflow ${local.address}`),
+      }),
+    ],
+    { netns: pair.client, receiveBufferBytes: 4096 },
+  );
+  runs.push(run);
+  run.drain();
+  using others = new PathManager({ netns: pair.client });
+  // Listeners come and go with endpoints, and their events leave no room for that of the subflow.
+  for (let i = 0; i < 20; i++) {
+    others.addEndpoint({ address: addresses.client[1], id: 9, port: 6001, flags: ["signal"] });
+    others.removeEndpoint(9);
+  }
+  const [{ token, remote }] = run.connections;
+  others.createSubflow({ token, local: { address: addresses.client[1], id: 1 }, remote });
+  await eventually(() => expect(heard).toEqual(["established", `subflow ${addresses.client[1]}`]));
+  expect(run.connections[0].subflows).toHaveLength(2);
+});
+
+test("commands say why the kernel refuses, and do nothing to what has just ended", async () => {
+  const { client } = await pair.connect();
+  const run = await start();
+  const [connection] = run.connections;
+  expect(refusal(() => connection.createSubflow({ local: { address: "10.77.0.1" } }))).toBe("not-local");
+  expect(() => connection.createSubflow({ local: { address: "; reboot" } })).toThrow(/not an IP address/);
+  expect(connection.pending).toEqual([]);
+  const server = await runControllers([], { netns: pair.server });
+  runs.push(server);
+  expect(() => server.connections[0].createSubflow()).toThrow(/net\.mptcp\.path_manager=userspace/);
+  client.destroy();
+  const [subflow] = connection.subflows;
+  connection.createSubflow();
+  connection.removeSubflow(subflow);
+  expect(connection.subflows).toEqual([]);
+  await eventually(() => expect(run.connections).toEqual([]));
+});
+
+test("controllers that take the place of others hear of what is there, and the others hear nothing more", async () => {
+  await pair.connect();
+  const heard: string[] = [];
+  const hear = (name: string) =>
+    controller({
+      name,
+      established(connection) {
+        heard.push(name);
+        connection.every(20, () => heard.push(`${name} rings`));
+      },
+      localAddressAdded: ({ address }) => void heard.push(`${name} ${address}`),
+    });
+  const run = await start(hear("old"));
+  await eventually(() => expect(heard).toContain("old rings"));
+  expect(heard.slice(0, 3)).toEqual([...addresses.client.map((address) => `old ${address}`), "old fd09::1"]);
+  heard.length = 0;
+  await run.replace([hear("new")]);
+  await eventually(() => expect(heard).toContain("new rings"));
+  expect(heard).toContain("new");
+  expect(heard.filter((one) => one.startsWith("old"))).toEqual([]);
 });
 
 test("timeout() is told of subflows that ran before, with what their timer is now", async () => {

@@ -11,7 +11,7 @@ import {
   type NetworkNamespace,
   type SocketAddress,
 } from "../linux/index.ts";
-import type { LiveSubflow } from "./connection.ts";
+import { endsKey, type LiveSubflow } from "./connection.ts";
 import { isController, type Controller } from "./controller.ts";
 import { describeFailure, Dispatcher, type FailureReporter } from "./dispatch.ts";
 import { Model } from "./model.ts";
@@ -23,6 +23,8 @@ export type RunOptions = {
   readonly netns?: NetworkNamespace | undefined;
   /** Hears what handlers throw; by default it goes to stderr, with its stack. Nothing of it stops anything. */
   readonly failed?: FailureReporter;
+  /** Room for events that were not read yet, some 500 bytes each; when it is used up, everything is read again. Default 4 MiB. */
+  readonly receiveBufferBytes?: number;
 };
 
 /** Of connections and sockets that come and go so fast that they cannot be listed. */
@@ -33,7 +35,7 @@ const toStderr: FailureReporter = (failure) => void process.stderr.write(`emptcp
 /** Controllers that run until closed. */
 export class ControllerRun implements Manager, Disposable {
   readonly pathManager: PathManager;
-  readonly #netns: NetworkNamespace | undefined;
+  readonly #options: RunOptions;
   readonly #reader: ConnectionReader;
   readonly #handlers: Dispatcher;
   readonly #model: Model;
@@ -45,8 +47,9 @@ export class ControllerRun implements Manager, Disposable {
   #closed = false;
 
   /** Nothing is heard until `start`. @throws NoSuchFamilyError, SystemCallError */
-  constructor({ netns, failed = toStderr }: RunOptions) {
-    this.#netns = netns;
+  constructor(options: RunOptions) {
+    const { netns, failed = toStderr } = options;
+    this.#options = options;
     this.#handlers = new Dispatcher(failed);
     this.pathManager = this.#own(new PathManager(netns === undefined ? {} : { netns }));
     this.#reader = this.#own(new ConnectionReader({ netns }));
@@ -75,15 +78,24 @@ export class ControllerRun implements Manager, Disposable {
   async start(controllers: readonly Controller[]): Promise<void> {
     await this.#watchTimeouts(controllers);
     this.#handlers.use(controllers);
+    const { netns, receiveBufferBytes } = this.#options;
     const handlers = { event: this.#model.take.bind(this.#model), lost: () => this.#sync() };
     // What happens from here on is told after what is read now, if it is not in it already.
-    this.#events = this.#own(watchPathManager(handlers, { netns: this.#netns }));
+    this.#events = this.#own(
+      watchPathManager(handlers, { netns, ...(receiveBufferBytes !== undefined && { receiveBufferBytes }) }),
+    );
     const changed = (name: "localAddressAdded" | "localAddressRemoved") => (address: LocalAddress) => {
-      if (isUsable(address)) this.#handlers.tell(name, undefined, address, this);
+      // Those that are there already are told of below, when all of them are known.
+      if (this.#addresses && isUsable(address)) this.#handlers.tell(name, undefined, address, this);
     };
     const onAddresses = { added: changed("localAddressAdded"), removed: changed("localAddressRemoved") };
-    this.#addresses = this.#own(watchAddresses(onAddresses, { netns: this.#netns }));
+    this.#addresses = this.#own(watchAddresses(onAddresses, { netns }));
+    this.#tellAddresses();
     this.#sync();
+  }
+
+  #tellAddresses(): void {
+    for (const address of this.addresses) this.#handlers.tell("localAddressAdded", undefined, address, this);
   }
 
   /** Puts others in the place of those that run. Connections stay as they are; the new ones hear of them as if they began. */
@@ -93,7 +105,7 @@ export class ControllerRun implements Manager, Disposable {
     if (this.#closed) return;
     this.#model.stopTimers();
     this.#handlers.use(controllers);
-    for (const address of this.addresses) this.#handlers.tell("localAddressAdded", undefined, address, this);
+    this.#tellAddresses();
     this.#model.tellAll();
   }
 
@@ -134,7 +146,8 @@ export class ControllerRun implements Manager, Disposable {
     if (isWanted && !this.#timeouts) {
       // The compiler takes a while to load, and most controllers do without.
       const { watchTimeouts } = await import("./timeouts.ts");
-      if (!this.#closed) this.#timeouts = watchTimeouts(this.#netns, (local, remote) => this.#timedOut(local, remote));
+      if (!this.#closed)
+        this.#timeouts = watchTimeouts(this.#options.netns, (local, remote) => this.#timedOut(local, remote));
     } else if (!isWanted) {
       this.#timeouts?.close();
       this.#timeouts = undefined;
@@ -149,8 +162,9 @@ export class ControllerRun implements Manager, Disposable {
   }
 
   #find(local: SocketAddress, remote: SocketAddress): LiveSubflow | undefined {
+    const key = endsKey(local, remote);
     for (const connection of this.#model.connections.values()) {
-      const found = connection.subflow(local, remote);
+      const found = connection.subflowByKey(key);
       if (found) return found;
     }
     return undefined;

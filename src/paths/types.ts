@@ -50,8 +50,8 @@ export type NewSubflow = {
 export type PendingSubflow = { readonly local: string; readonly localId: number; readonly remote: SocketAddress };
 
 /**
- * An MPTCP connection. Commands are done when they return. They throw PathManagerError, whose `kind` says why the kernel
- * refused, and RangeError for what is no address, port or id.
+ * An MPTCP connection. Commands are done when they return; where the connection or the subflow has just ended, they do nothing.
+ * They throw PathManagerError, whose `kind` says why the kernel refused, and RangeError for what is no address, port or id.
  */
 export interface Connection {
   readonly manager: Manager;
@@ -71,8 +71,11 @@ export interface Connection {
   readonly pending: readonly PendingSubflow[];
   /** The peer's addresses by id; those that it announced before this process began are not known. */
   readonly announced: ReadonlyMap<number, PeerAddress>;
-  /** Sends the SYN; `subflowEstablished` or `subflowClosed`, with an error, tells the rest. */
-  createSubflow(options?: NewSubflow): void;
+  /**
+   * Sends the SYN; `subflowEstablished` or `subflowClosed`, with an error, tells the rest.
+   * @returns false when nothing was sent, for the connection has just ended
+   */
+  createSubflow(options?: NewSubflow): boolean;
   removeSubflow(subflow: Subflow): void;
   /** Asks both sides to use a subflow only when no other is left, or as any other again. */
   setBackup(subflow: Subflow, backup: boolean): void;

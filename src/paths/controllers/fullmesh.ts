@@ -31,6 +31,8 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
     try {
       connection.createSubflow({ local, remote });
     } catch (error) {
+      // An address that has just gone comes again by itself, or not at all.
+      if (error instanceof PathManagerError && error.kind === "not-local") return;
       if (!(error instanceof PathManagerError) || error.kind !== "unreachable") throw error;
       retry(connection, local.address, remote, unreachableMs);
     }

@@ -1,5 +1,5 @@
 import { controller } from "../controller.ts";
-import { count } from "./pairs.ts";
+import { fillUp } from "./pairs.ts";
 
 export type NdiffportsOptions = {
   /** Of each connection, the first one included. Default 2. */
@@ -14,7 +14,5 @@ export const ndiffports = ({ subflows = 2 }: NdiffportsOptions = {}) =>
   controller({
     name: "ndiffports",
     filter: ({ serverSide }) => !serverSide,
-    established(connection) {
-      while (count(connection) < subflows) connection.createSubflow();
-    },
+    established: (connection) => fillUp(connection, subflows),
   });

@@ -1,6 +1,6 @@
 /** Subflows by the addresses of their ends, which is what most controllers count. */
 import { familyOf, type LocalAddress } from "../../linux/index.ts";
-import type { Connection, PendingSubflow, Subflow } from "../types.ts";
+import type { Connection, Subflow } from "../types.ts";
 
 export type Remote = { readonly address: string; readonly port: number };
 
@@ -34,6 +34,8 @@ export function interfaceOf({ connection, local }: Subflow): string | undefined 
   return connection.manager.addresses.find(({ address }) => address === local.address)?.interface;
 }
 
-/** Open or on the way. */
-export const count = ({ subflows, pending }: Pick<Connection, "subflows"> & { pending: readonly PendingSubflow[] }) =>
-  subflows.length + pending.length;
+/** Opens subflows between the same two addresses as the first one, until there are so many. */
+export function fillUp(connection: Connection, wanted: number): void {
+  const missing = wanted - connection.subflows.length - connection.pending.length;
+  for (let i = 0; i < missing; i++) connection.createSubflow();
+}

@@ -1,6 +1,6 @@
 import { controller } from "../controller.ts";
 import type { Connection, Subflow } from "../types.ts";
-import { count } from "./pairs.ts";
+import { fillUp } from "./pairs.ts";
 
 export type RefreshOptions = {
   /** Of each connection, the first one included. Default 5. */
@@ -16,22 +16,19 @@ const pacingRate = (subflow: Subflow): number => subflow.info()?.tcp?.pacingRate
  * from another port: in the end all paths that routers spread flows over are in use (section 4.4 of the SMAPP paper).
  */
 export const refresh = ({ subflows = 5, periodMs = 2500 }: RefreshOptions = {}) => {
-  const fill = (connection: Connection): void => {
-    while (count(connection) < subflows) connection.createSubflow();
-  };
   const replaceSlowest = (connection: Connection): void => {
     // Those on the way would be closed before they had a chance.
     if (connection.subflows.length >= subflows) {
       const rates = connection.subflows.map((one) => ({ one, rate: pacingRate(one) }));
       connection.removeSubflow(rates.reduce((slowest, next) => (next.rate < slowest.rate ? next : slowest)).one);
     }
-    fill(connection);
+    fillUp(connection, subflows);
   };
   return controller({
     name: "refresh",
     filter: ({ serverSide }) => !serverSide,
     established(connection) {
-      fill(connection);
+      fillUp(connection, subflows);
       connection.every(periodMs, () => replaceSlowest(connection));
     },
   });
