@@ -44,44 +44,38 @@ async function measureShare(seconds: number): Promise<number> {
   return (100 * first) / (first + second);
 }
 
-test.each([
-  [40, 20],
-  [20, 40],
-])(
-  "seventy-thirty.ts shares uplinks of %i and %i Mbit/s, and changes the shares of running connections",
-  async (...rates) => {
-    const [first, second] = rates;
-    lab = await createRouter([
-      { name: "wan1", rateMbit: first, rttMs: 20 },
-      { name: "wan2", rateMbit: second, rttMs: 40 },
-    ]);
-    const text = readFileSync(example("seventy-thirty.ts"), "utf8");
-    const own = text.replace('weight: uplinks.param("weight")', `$&, control: "${control}"`);
-    expect(own).not.toBe(text);
-    const file = join(scratch, "seventy-thirty.ts");
-    writeFileSync(file, own);
-    run("stack", "start", "--name", control);
-    run("chain", "apply", file, "--netns", lab.host("router").netns, "--name", chain);
-    transfer = await startUpload(lab);
-    await sleep(4000);
-    expect(Math.abs((await measureShare(3)) - 70)).toBeLessThan(3);
-    // As much as the uplink carries that is short of its share.
-    const [carried] = await measureUplinks(transfer, 2);
-    expect(carried).toBeGreaterThan(0.85 * Math.min(first, (second * 70) / 30));
-    run(
-      "chain",
-      "members",
-      chain,
-      "--update",
-      "prefix=192.168.1.0/24,weight=50",
-      "--update",
-      "prefix=192.168.2.0/24,weight=50",
-    );
-    await sleep(3000);
-    expect(Math.abs((await measureShare(3)) - 50)).toBeLessThan(3);
-    expect(await transfer.stop()).toMatchObject({ ok: true });
-  },
-);
+test("seventy-thirty.ts shares uplinks of 40 and 20 Mbit/s, and changes the shares of running connections", async () => {
+  const [first, second] = [40, 20];
+  lab = await createRouter([
+    { name: "wan1", rateMbit: first, rttMs: 20 },
+    { name: "wan2", rateMbit: second, rttMs: 40 },
+  ]);
+  const text = readFileSync(example("seventy-thirty.ts"), "utf8");
+  const own = text.replace('weight: uplinks.param("weight")', `$&, control: "${control}"`);
+  expect(own).not.toBe(text);
+  const file = join(scratch, "seventy-thirty.ts");
+  writeFileSync(file, own);
+  run("stack", "start", "--name", control);
+  run("chain", "apply", file, "--netns", lab.host("router").netns, "--name", chain);
+  transfer = await startUpload(lab);
+  await sleep(4000);
+  expect(Math.abs((await measureShare(3)) - 70)).toBeLessThan(3);
+  // As much as the uplink carries that is short of its share.
+  const [carried] = await measureUplinks(transfer, 2);
+  expect(carried).toBeGreaterThan(0.85 * Math.min(first, (second * 70) / 30));
+  run(
+    "chain",
+    "members",
+    chain,
+    "--update",
+    "prefix=192.168.1.0/24,weight=50",
+    "--update",
+    "prefix=192.168.2.0/24,weight=50",
+  );
+  await sleep(3000);
+  expect(Math.abs((await measureShare(3)) - 50)).toBeLessThan(3);
+  expect(await transfer.stop()).toMatchObject({ ok: true });
+});
 
 /** Waits until the uplinks carry what is asked, in Mbit/s. */
 async function until(isSo: (first: number, second: number) => boolean): Promise<void> {

@@ -60,13 +60,6 @@ const weight = (one: number): Strategy => ({ kind: "weight", weight: one });
 
 const stateOf = (state: string) => running.state().find(({ slot }) => slot.name === state)!;
 
-/** A chain that gives the subflow over a link its weight. */
-function weigh(link: string, of: number) {
-  const to = new SelectorChain().select("dst", { prefix: addressOf("client", link) });
-  const actors = new ActorChain().add("stack_weight", { weight: of, control: name });
-  return attachChain(lab, "server", `weigh-${link}`, new PolicyChain(to, actors), [link]);
-}
-
 describe("emptcp in the stack", () => {
   test("without a strategy carries what cubic does", async () => {
     const carried: number[] = [];
@@ -141,29 +134,6 @@ describe("emptcp in the stack", () => {
       detach();
     }
     expect(await download.stop()).toMatchObject({ ok: true });
-  });
-
-  test("is chosen, and told what to do, by actors of chains", { timeout: 60_000 }, async () => {
-    const chains = [weigh("wifi", 30), weigh("lte", 70)];
-    try {
-      const download = await startDownload("cubic");
-      expect(running.users().map(({ remote }) => remote.address)).toEqual(
-        expect.arrayContaining([addressOf("client", "wifi"), addressOf("client", "lte")]),
-      );
-      await sleep(3000);
-      const shared = await mbitToClient();
-      expect(shared.wifi / shared.all).toBeGreaterThan(0.26);
-      expect(shared.wifi / shared.all).toBeLessThan(0.34);
-      chains[0].running.set("stack_weight", { weight: 70 });
-      chains[1].running.set("stack_weight", { weight: 70 });
-      await sleep(3000);
-      const even = await mbitToClient();
-      expect(even.wifi / even.all).toBeGreaterThan(0.45);
-      expect(even.wifi / even.all).toBeLessThan(0.55);
-      expect(await download.stop()).toMatchObject({ ok: true });
-    } finally {
-      for (const { detach } of chains) detach();
-    }
   });
 });
 
