@@ -6,7 +6,7 @@ import { loadCollection } from "../linux/index.ts";
 import { benchChains, policyChain, type BenchChain } from "./chains.ts";
 import { windowCap } from "./policies.ts";
 
-const rounds = 9;
+const rounds = 7;
 const changes = 500;
 
 const measured = ["one_one", "one_three", "four_four"];
@@ -44,7 +44,7 @@ export interface Durations {
 }
 
 /** For chains of several sizes, in turn. Call it before anything else is compiled. */
-export async function measureDurations(): Promise<Durations> {
+export async function measureDurations(say: (what: string) => void): Promise<Durations> {
   const firstCompileMs = elapsedMs(() => policyChain(benchChains.at(-1)!, "tcx_ingress").compile());
   const lab = await createLab({ hosts: { a: {}, b: {} }, links: [{ name: "link", between: ["a", "b"] }] });
   try {
@@ -58,10 +58,12 @@ export async function measureDurations(): Promise<Durations> {
           samples: new Map<Step, number[]>(),
         })),
       );
-    for (let round = 0; round < rounds; round++)
+    for (let round = 0; round < rounds; round++) {
       for (const { chain, samples } of cases)
         for (const [step, ms] of Object.entries(await measureOnce(chain, round)) as [Step, number][])
           samples.set(step, [...(samples.get(step) ?? []), ms]);
+      say(`round ${round + 1} of ${rounds}`);
+    }
     const chains = cases.map(({ name, samples }) => {
       const medians = Object.fromEntries([...samples].map(([step, ms]) => [step, median(ms)]));
       return { name, ...(medians as Record<Step, number>) };

@@ -12,7 +12,7 @@ import { alternate, transfer, type Throughput } from "./throughput.ts";
 import { createTransferLab, whileTransferring } from "./transfer.ts";
 
 const rounds = 5;
-const measuredSeconds = 0.6;
+const measuredSeconds = 0.5;
 /** Until both ends follow what they were told. */
 const settleMs = 100;
 
@@ -44,20 +44,20 @@ export interface StackCosts {
   readonly acks: readonly AckCost[];
   /** Without a strategy, against the kernel's own cubic. */
   readonly transfer: Throughput;
-  readonly disturbed: number;
 }
 
-export async function measureInStack(): Promise<StackCosts> {
+export async function measureInStack(say: (what: string) => void): Promise<StackCosts> {
   const lab = await createTransferLab();
   try {
     const executor = registerInStack(emptcp, { name: `bench_${process.pid}`, stays: false });
     try {
-      const { acks, disturbed } = await measureAcks(lab, executor);
+      const acks = await measureAcks(lab, executor, say);
       const throughput = await alternate(
         () => transfer(lab, executor.name),
         () => transfer(lab, "cubic"),
+        say,
       );
-      return { acks, transfer: throughput, disturbed };
+      return { acks, transfer: throughput };
     } finally {
       executor.remove();
     }
@@ -66,40 +66,37 @@ export async function measureInStack(): Promise<StackCosts> {
   }
 }
 
-async function measureAcks(lab: Lab, executor: RunningInStack): Promise<Pick<StackCosts, "acks" | "disturbed">> {
+async function measureAcks(
+  lab: Lab,
+  executor: RunningInStack,
+  say: (what: string) => void,
+): Promise<readonly AckCost[]> {
   const bare = registerInStack(passThrough, { name: `benchb_${process.pid}`, stays: false });
-  const costs = Object.keys(strategies).map((strategy) => ({
-    strategy,
-    rounds: [] as { ours: number; cubic: number }[],
-  }));
-  let disturbed = 0;
+  const costs = Object.keys(strategies).map((strategy) => ({ strategy, ours: [] as number[] }));
+  const cubic: number[] = [];
   const quiet = async (running: RunningInStack, strategy?: string): Promise<Runs> => {
     for (let attempt = 0; attempt < 4; attempt++) {
       const runs = await timeTransfer(lab, running, strategy);
       if (runs) return runs;
-      disturbed++;
+      say("once more: its sockets were given other congestion control meanwhile");
     }
     throw new Error(
       "Cannot time congestion control: something on this host gives sockets another one (emptcp chain list)",
     );
   };
   try {
-    for (let round = 0; round < rounds; round++)
-      for (const cost of costs) {
-        const under = await quiet(bare);
-        const emptyNs = under.operations.get("in_ack_event")!.nsPerRun;
-        const ours = netNsPerAck(await quiet(executor, cost.strategy), emptyNs);
-        cost.rounds.push({ ours, cubic: netNsPerAck(under, emptyNs) });
-      }
+    for (let round = 0; round < rounds; round++) {
+      const under = await quiet(bare);
+      const emptyNs = under.operations.get("in_ack_event")!.nsPerRun;
+      cubic.push(netNsPerAck(under, emptyNs));
+      for (const { strategy, ours } of costs) ours.push(netNsPerAck(await quiet(executor, strategy), emptyNs));
+      say(`round ${round + 1} of ${rounds}`);
+    }
   } finally {
     bare.remove();
   }
-  const acks = costs.map(({ strategy, rounds: all }) => ({
-    strategy,
-    nsPerAck: median(all.map(({ ours }) => ours)),
-    cubicNsPerAck: median(all.map(({ cubic }) => cubic)),
-  }));
-  return { acks, disturbed };
+  const cubicNsPerAck = median(cubic);
+  return costs.map(({ strategy, ours }) => ({ strategy, nsPerAck: median(ours), cubicNsPerAck }));
 }
 
 interface Runs {

@@ -5,8 +5,8 @@ import { watchSteal, type Lab } from "../lab/index.ts";
 import { median } from "../lab/measure/programs.ts";
 import { createTransferLab, whileTransferring } from "./transfer.ts";
 
-const transferMs = 1500;
-const rounds = 11;
+const transferMs = 1000;
+const rounds = 9;
 /** Percent of the machine's time that others may have taken during a transfer. */
 const stealLimit = 3;
 
@@ -16,16 +16,16 @@ export interface Throughput {
   readonly baseline: number;
   /** Median over the rounds of one by the other: rounds differ more than the two of a round do. */
   readonly ratio: number;
-  readonly disturbed: number;
 }
 
 /** A transfer whose every packet a chain records, against one without. */
-export async function measureThroughput(): Promise<Throughput> {
+export async function measureThroughput(say: (what: string) => void): Promise<Throughput> {
   const lab = await createTransferLab();
   try {
     return await alternate(
       () => transferThroughChain(lab),
       () => transfer(lab),
+      say,
     );
   } finally {
     await lab.close();
@@ -33,24 +33,29 @@ export async function measureThroughput(): Promise<Throughput> {
 }
 
 /** Two transfers, which resolve to Mbit/s, in turn. */
-export async function alternate(measured: () => Promise<number>, baseline: () => Promise<number>): Promise<Throughput> {
+export async function alternate(
+  measured: () => Promise<number>,
+  baseline: () => Promise<number>,
+  say: (what: string) => void,
+): Promise<Throughput> {
   const quiet: [number, number][] = [];
   const disturbed: [number, number][] = [];
-  while (quiet.length < rounds && quiet.length + disturbed.length < 2 * rounds) {
+  while (quiet.length < rounds && quiet.length + disturbed.length < 1.5 * rounds) {
     const stolen = watchSteal();
     // Each goes first in every other round: what drifts meanwhile favours neither.
     const measuredFirst = (quiet.length + disturbed.length) % 2 === 1;
     const before = measuredFirst ? undefined : await baseline();
     const one = await measured();
     const other = before ?? (await baseline());
-    (stolen() > stealLimit ? disturbed : quiet).push([one, other]);
+    const isQuiet = stolen() <= stealLimit;
+    (isQuiet ? quiet : disturbed).push([one, other]);
+    say(`${one.toFixed(0)} and ${other.toFixed(0)} Mbit/s${isQuiet ? "" : ", disturbed"}`);
   }
   const kept = quiet.length >= 3 ? quiet : [...quiet, ...disturbed];
   return {
     measured: median(kept.map(([value]) => value)),
     baseline: median(kept.map(([, value]) => value)),
     ratio: median(kept.map(([one, other]) => one / other)),
-    disturbed: disturbed.length,
   };
 }
 
