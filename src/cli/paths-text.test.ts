@@ -62,6 +62,8 @@ test("chooseId() keeps the id that an address has, and gives others a free one",
   // The kernel takes an address with a port of its own for another address.
   expect(chooseId(connection, known, { address: "10.0.3.1", port: 5000 })).toBe(3);
   expect(chooseId(connection, [], { address: "10.0.4.1" })).toBe(1);
+  // 0 cannot be announced.
+  expect(chooseId(connection, known, { address: "10.0.1.1" }, 1)).toBe(3);
 });
 
 test("connectionTable() has a line for each connection and subflow, also for those that are all but gone", () => {

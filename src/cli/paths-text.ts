@@ -1,6 +1,7 @@
 /** Connections and subflows as a person names and reads them. Pure. */
 import { createColors } from "picocolors";
 import type { ConnectionState, SubflowState } from "../linux/connections.ts";
+import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
 import { CommandError, UsageError } from "./errors.ts";
 import { matchesFlow, parseFlow, type Endpoint } from "./flow-filter.ts";
 import { formatBytes, formatTable, type Column } from "./table.ts";
@@ -21,6 +22,15 @@ export function parseEnds(text: string): readonly Endpoint[] {
   throw new UsageError(
     `Cannot tell which addresses ${text} means: give one or two ends, for example 10.0.1.1:40000,10.0.9.1:443`,
   );
+}
+
+/** An IP address in its usual form. @throws UsageError */
+export function readAddress(text: string): string {
+  try {
+    return formatIpAddress(parseIpAddress(text));
+  } catch {
+    throw new UsageError(`Cannot use ${text}: give an IP address, for example 10.0.2.1 or 2001:db8::1`);
+  }
 }
 
 export const describeEnds = ({ local, remote }: Pick<SubflowState, "local" | "remote">): string =>

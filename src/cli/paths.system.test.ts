@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { listConnections } from "../linux/index.ts";
+import { listConnections, watchPathManager, type MptcpEvent } from "../linux/index.ts";
 import { addresses, HostPair, run } from "../linux/testing/host-pair.ts";
 import { built, emptcp, emptcpJson } from "./testing/run.ts";
 
@@ -87,6 +87,43 @@ test("emptcp paths subflow says what is wrong and what to do", async () => {
   );
 });
 
+test("emptcp paths announce and withdraw tell the peer of an address, by the id that it has in the connection", async () => {
+  const { client } = await pair.connect();
+  const token = tokenOf();
+  const heard: string[] = [];
+  const event = ({ kind, remote, remoteId }: MptcpEvent) =>
+    void heard.push(
+      [kind, ...(remote && kind === "announced" ? [remote.address, remote.port] : []), remoteId].join(" "),
+    );
+  using peer = watchPathManager({ event }, { netns: pair.server });
+  const [first, second] = addresses.client;
+  expect(paths("announce", token, second)).toEqual(done(`${second}: announced, id 1\n`));
+  expect(paths("announce", token, second, "--port", "5555")).toEqual(done(`${second}:5555: announced, id 2\n`));
+  expect(pathsJson("announce", token, first)).toEqual({ token: parseInt(token, 16), address: first, id: 3 });
+  expect(paths("announce", token, "10.77.0.1", "--id", "9")).toMatchObject({
+    status: 0,
+    stderr: expect.stringContaining("none of this host's addresses") as unknown,
+  });
+  expect(paths("withdraw", token, second)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/has several ids .*give one: 1 \(10\.9\.1\.1\), 2 \(10\.9\.1\.1:5555\)/) as unknown,
+  });
+  expect(paths("withdraw", token, "10.77.0.1")).toEqual(done("10.77.0.1: withdrawn, id 9\n"));
+  expect(paths("withdraw", token, "2")).toEqual(done("2: withdrawn\n"));
+  peer.drain();
+  expect(heard.filter((line) => /^(announced|removed)/.test(line))).toEqual([
+    `announced ${second} ${client.localPort} 1`,
+    `announced ${second} 5555 2`,
+    `announced ${first} ${client.localPort} 3`,
+    `announced 10.77.0.1 ${client.localPort} 9`,
+    "removed 9",
+    "removed 2",
+  ]);
+  expect(paths("withdraw", token, "10.77.0.1").stderr).toContain(
+    "does not use address 10.77.0.1; it knows 1 (10.9.1.1)",
+  );
+});
+
 test("emptcp paths endpoints adds, lists, changes and removes; limits are shown and set", () => {
   const flags = () => pathsJson("endpoints", "list");
   const added = paths("endpoints", "add", addresses.client[1], "subflow");
@@ -152,4 +189,5 @@ test("without privileges nothing is changed, and it is said what is missing", as
   expect(denied).toMatchObject({ status: 1, stderr: expect.stringContaining("it needs CAP_NET_ADMIN") as unknown });
   expect(emptcp(["paths", "events"], user).stderr).toContain("CAP_NET_ADMIN");
   expect(emptcp(["paths", "connections"], user).stderr).toContain("Run as root");
+  expect(emptcp(["paths", "announce", tokenOf(), "10.9.9.9"], user).stderr).toContain("run as root");
 });

@@ -143,15 +143,15 @@ export class LiveConnection implements Connection {
   }
 
   announce({ address, port, interfaceIndex }: Parameters<Connection["announce"]>[0]): number {
-    return this.#withId(address, port, (id) =>
+    const send = (id: number) =>
       this.host.pathManager.announce({
         token: this.token,
         address,
         id,
         ...(port !== undefined && { port }),
         ...(interfaceIndex !== undefined && { interfaceIndex }),
-      }),
-    );
+      });
+    return this.#withId(address, port, send, 1);
   }
 
   withdraw(id: number): void {
@@ -257,8 +257,8 @@ export class LiveConnection implements Connection {
   }
 
   /** Does something with the id of a local address; should the kernel know another one, with that. */
-  #withId(address: string, port: number | undefined, work: (id: number) => void): number {
-    let id = this.#idOf(address, port);
+  #withId(address: string, port: number | undefined, work: (id: number) => void, least: 0 | 1 = 0): number {
+    let id = this.#idOf(address, port, least);
     try {
       work(id);
     } catch (error) {
@@ -266,7 +266,7 @@ export class LiveConnection implements Connection {
       // Others give ids, too: a process before this one, a person at the shell.
       for (const one of this.host.pathManager.addressesOf(this.token))
         this.#ids.set(addressKey(one.address, one.port), one.id);
-      const known = this.#idOf(address, port);
+      const known = this.#idOf(address, port, least);
       if (known === id) throw error;
       work((id = known));
     }
@@ -274,12 +274,13 @@ export class LiveConnection implements Connection {
     return id;
   }
 
-  #idOf(address: string, port: number | undefined): number {
+  /** @param least 1 for what is announced: 0 stands for the address that the peer knows as that of the first subflow */
+  #idOf(address: string, port: number | undefined, least: 0 | 1): number {
     const known = this.#ids.get(addressKey(address, port));
-    if (known !== undefined) return known;
+    if (known !== undefined && known >= least) return known;
     if (port === undefined) {
-      if (address === this.local.address) return 0;
-      const same = this.subflows.find((one) => one.local.address === address);
+      if (address === this.local.address && least === 0) return 0;
+      const same = this.subflows.find((one) => one.local.address === address && one.localId >= least);
       if (same) return same.localId;
     }
     const taken = new Set([...this.#ids.values(), ...this.subflows.map(({ localId }) => localId)]);

@@ -3,10 +3,10 @@ import { Argument, type Command } from "commander";
 import { interfaceIndex } from "../../linux/interfaces.ts";
 import { withNetns } from "../../linux/netns.ts";
 import { activePathManager, PathManager, type Endpoint, type EndpointFlag } from "../../linux/path-manager.ts";
-import { formatIpAddress, parseIpAddress } from "../../wire/index.ts";
 import { readInteger } from "../arguments.ts";
 import { CommandError, UsageError } from "../errors.ts";
 import { print, printJson } from "../output.ts";
+import { readAddress } from "../paths-text.ts";
 import { formatTable } from "../table.ts";
 import { netnsOption } from "./paths-inspect.ts";
 
@@ -127,15 +127,6 @@ Examples:
       if (json) return printJson(limits);
       print(`subflows ${limits.subflows}, accepted addresses ${limits.acceptedAddresses}`);
     });
-}
-
-/** In its usual form. @throws UsageError */
-function readAddress(text: string): string {
-  try {
-    return formatIpAddress(parseIpAddress(text));
-  } catch {
-    throw new UsageError(`Cannot use ${text} as an endpoint: give an IP address`);
-  }
 }
 
 /** @throws CommandError, UsageError */

@@ -97,27 +97,35 @@ Examples:
 }
 
 /** The manager is the caller's to close. @throws CommandError, UsageError */
-function openConnection(text: string, netns: string | undefined): [ConnectionState, PathManager] {
-  const connection = chooseConnection(listConnections(netns), parseToken(text));
+export function openConnection(text: string, netns: string | undefined): [ConnectionState, PathManager] {
+  const token = parseToken(text);
+  const connections = listConnections(netns);
+  if (process.geteuid?.() !== 0 && !connections.some((one) => one.token === token))
+    throw new CommandError(`Cannot tell which connection ${text} is: run as root; the kernel tells others no tokens`);
+  const connection = chooseConnection(connections, token);
   return [connection, new PathManager({ ...(netns !== undefined && { netns }) })];
 }
 
-/** The id that a local address has in a connection, or may take. With a port it counts as an address of its own. */
+/**
+ * The id that a local address has in a connection, or may take. With a port it counts as an address of its own. To be
+ * announced, an address needs another id than 0, which is `least` then.
+ */
 export function chooseId(
   { local, subflows }: Pick<ConnectionState, "local" | "subflows">,
   known: readonly { id: number; address: string; port?: number }[],
   { address, port }: { address: string; port?: number | undefined },
+  least: 0 | 1 = 0,
 ): number {
   const same = known.find((one) => one.address === address && one.port === port);
-  if (same) return same.id;
-  if (port === undefined && address === local.address) return 0;
+  if (same && same.id >= least) return same.id;
+  if (port === undefined && address === local.address && least === 0) return 0;
   const taken = new Set([...known.map(({ id }) => id), ...subflows.map(({ localId }) => localId)]);
   for (let id = 1; id < 256; id++) if (!taken.has(id)) return id;
   throw new CommandError("Cannot add a subflow: the connection has used all 255 address ids");
 }
 
 /** None before Linux 6.10, which does not tell: then ids of addresses without subflows are not known. */
-function knownAddresses(manager: PathManager, token: number): Endpoint[] {
+export function knownAddresses(manager: PathManager, token: number): Endpoint[] {
   try {
     return manager.addressesOf(token);
   } catch (error) {

@@ -1,5 +1,6 @@
 /** `emptcp paths …`: connections, their subflows and addresses, and what happens to them. */
 import type { Command } from "commander";
+import { addPathsAddresses } from "./paths-addresses.ts";
 import { addPathsEndpoints } from "./paths-endpoints.ts";
 import { addPathsInspect } from "./paths-inspect.ts";
 import { addPathsRun } from "./paths-run.ts";
@@ -23,12 +24,14 @@ peers only while somebody on the machine listens (emptcp paths events).
   sudo emptcp paths connections
   sudo emptcp paths subflow add 1a2b3c4d 10.0.2.1
   sudo emptcp paths subflow backup 1a2b3c4d 10.0.2.1 on
+  sudo emptcp paths announce 1a2b3c4d 10.0.2.1
   sudo emptcp paths events
   sudo emptcp paths endpoints add 10.0.2.1 subflow
   sudo emptcp paths run controllers.ts`,
     );
   addPathsInspect(paths);
   addPathsSubflow(paths);
+  addPathsAddresses(paths);
   addPathsEndpoints(paths);
   addPathsRun(paths);
 }
