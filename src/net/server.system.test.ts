@@ -1,22 +1,8 @@
 import { once } from "node:events";
-import { readdirSync } from "node:fs";
 import net from "node:net";
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, createServer, listen, type MptcpSocket } from "./index.ts";
-
-const open: (net.Server | net.Socket)[] = [];
-afterEach(() => {
-  for (const one of open.splice(0))
-    if ("destroy" in one) one.destroy();
-    else one.close();
-});
-
-const keep = <T extends net.Server | net.Socket>(one: T): T => {
-  open.push(one);
-  return one;
-};
-const portOf = (server: net.Server) => (server.address() as net.AddressInfo).port;
-const descriptors = () => readdirSync("/proc/self/fd").length;
+import { descriptors, keep, portOf } from "./testing/sockets.ts";
 
 async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, "127.0.0.1");

@@ -1,24 +1,10 @@
-import { readdirSync } from "node:fs";
 import { once } from "node:events";
 import net from "node:net";
-import { afterEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, createServer, mptcpOf, Socket, useMptcp, type MptcpSocket, type Server } from "./index.ts";
+import { descriptors, keep, portOf } from "./testing/sockets.ts";
 
 // Sockets on the loopback interface, beside node:net's.
-
-const open: (net.Server | net.Socket)[] = [];
-afterEach(() => {
-  for (const one of open.splice(0))
-    if ("destroy" in one) one.destroy();
-    else one.close();
-});
-
-const keep = <T extends net.Server | net.Socket>(one: T): T => {
-  open.push(one);
-  return one;
-};
-const portOf = (server: net.Server) => (server.address() as net.AddressInfo).port;
-const descriptors = () => readdirSync("/proc/self/fd").length;
 
 /** Answers at once, with two addresses of which the second is the server's. */
 const lookup: net.LookupFunction = (_name, _options, callback) =>

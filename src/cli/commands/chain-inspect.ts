@@ -1,5 +1,5 @@
 /** `emptcp chain list` and `show`. */
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { showSelector } from "../../chain/description.ts";
 import type { FlowRecord } from "../../chain/index.ts";
 import { byConnection, type ConnectionRecord } from "../../chain/connection-records.ts";
@@ -7,6 +7,7 @@ import type { StateContents, TableRecord } from "../../chain/state.ts";
 import type { StateOwner } from "../../compiler/layout.ts";
 import { listChains, openChain } from "../../chain/chains.ts";
 import type { RunningChain } from "../../chain/running.ts";
+import { readSeconds } from "../arguments.ts";
 import { printRates } from "../chain-rates.ts";
 import { describePlaces } from "../chain-text.ts";
 import { colours, print, printJson, withProgress } from "../output.ts";
@@ -78,14 +79,6 @@ the policies that were fused into one.`,
       printDetails(details);
       if (rates) printRates(rates);
     });
-}
-
-const longestSeconds = 3600;
-
-function readSeconds(text: string): number {
-  const seconds = Number(text);
-  if (seconds > 0 && seconds <= longestSeconds) return seconds;
-  throw new InvalidArgumentError(`Give a number of seconds, at most ${longestSeconds}.`);
 }
 
 function summarize(running: RunningChain) {

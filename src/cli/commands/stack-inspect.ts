@@ -1,8 +1,9 @@
 /** `emptcp stack list`, `show` and `metrics`. */
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
 import { listInStack, openInStack } from "../../instack/actors.ts";
 import { MetricsReader, type SubflowMetrics } from "../../instack/metrics.ts";
 import type { OperationRates, OperationRuns, RunningInStack, StackUser } from "../../instack/running.ts";
+import { readSeconds } from "../arguments.ts";
 import { colours, print, printJson, withProgress } from "../output.ts";
 import { formatAge, formatBytes, formatCount, formatEndpoint, formatMbit, formatTable, type Column } from "../table.ts";
 import { formatToken } from "../watch/render.ts";
@@ -75,14 +76,6 @@ export function addStackInspect(stack: Command): void {
       if (json) return printJson(metrics.map(forJson));
       print(metrics.length > 0 ? metricsTable(metrics) : "No MPTCP subflow is measured");
     });
-}
-
-const longestSeconds = 3600;
-
-function readSeconds(text: string): number {
-  const seconds = Number(text);
-  if (seconds > 0 && seconds <= longestSeconds) return seconds;
-  throw new InvalidArgumentError(`Give a number of seconds, at most ${longestSeconds}.`);
 }
 
 type Ends = Pick<SubflowMetrics, "local" | "remote">;
