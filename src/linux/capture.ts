@@ -2,13 +2,25 @@
 import { address, check, declare, watch } from "./ffi.ts";
 import { interfaceIndex } from "./interfaces.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
-import { bindSocket, closeSocket, hasErrno, openSocket, setOption, SOCK_RAW, SOL_SOCKET } from "./socket-calls.ts";
+import {
+  bindSocket,
+  closeSocket,
+  getOption,
+  hasErrno,
+  openSocket,
+  setOption,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from "./socket-calls.ts";
 
 const AF_PACKET = 17;
 const ETH_P_ALL = 3;
 const PACKET_OUTGOING = 4;
 const SO_RCVBUFFORCE = 33;
 const SO_TIMESTAMPNS = 35;
+const SO_ATTACH_FILTER = 26;
+const SOL_PACKET = 263;
+const PACKET_STATISTICS = 6;
 const MSG_DONTWAIT = 0x40;
 const MSG_TRUNC = 0x20;
 /** Hardware types whose packets start with an Ethernet header (include/uapi/linux/if_arp.h); others start with IP's. */
@@ -46,9 +58,42 @@ export interface SeenPacket {
   readonly originalLength: number;
 }
 
+/** An instruction of classic BPF (`struct sock_filter`): code, jump if true, jump if false, operand. */
+export type FilterInstruction = readonly [code: number, jumpTrue: number, jumpFalse: number, operand: number];
+
 export interface CaptureOptions {
-  readonly interface: string;
+  /** All of the namespace unless given. */
+  readonly interface?: string;
   readonly netns?: NetworkNamespace;
+  /** Decides in the kernel which packets are kept, and how many bytes of them; all of each unless given. */
+  readonly filter?: readonly FilterInstruction[];
+}
+
+/** Packets that wait in the kernel until they are read: nothing is woken when one passes. */
+export interface PacketReader extends Disposable {
+  /** The next packet, or undefined when none waits. */
+  readonly read: () => SeenPacket | undefined;
+  /** How many the kernel had no room for since this was asked last. */
+  readonly dropped: () => number;
+  readonly close: () => void;
+}
+
+/**
+ * Keeps packets from now on, with the time at which each of them passed, until they are read: some 10 000, if they are small.
+ * @throws NoSuchInterfaceError; Error without CAP_NET_RAW and CAP_NET_ADMIN; SystemCallError
+ */
+export function openCapture(options: CaptureOptions): PacketReader {
+  const fd = openFor(options);
+  const receiver = new Receiver(fd);
+  const state = { open: true };
+  const close = () => {
+    if (state.open) closeSocket(fd);
+    state.open = false;
+  };
+  // struct tpacket_stats: packets, drops; reading clears them.
+  const dropped = () =>
+    new DataView(getOption(fd, SOL_PACKET, PACKET_STATISTICS, new Uint8Array(8)).buffer).getUint32(4, true);
+  return { read: () => receiver.receive(), dropped, close, [Symbol.dispose]: close };
 }
 
 /**
@@ -57,7 +102,7 @@ export interface CaptureOptions {
  * @throws NoSuchInterfaceError; Error without CAP_NET_RAW and CAP_NET_ADMIN; SystemCallError
  */
 export function capturePackets(options: CaptureOptions, packet: (packet: SeenPacket) => void): () => void {
-  const fd = withNetns(options.netns, () => orForbidden(() => openOn(interfaceIndex(options.interface))));
+  const fd = openFor(options);
   const receiver = new Receiver(fd);
   const state = { open: true };
   const stop = watch(fd, () => {
@@ -84,12 +129,17 @@ function orForbidden<T>(open: () => T): T {
   }
 }
 
-function openOn(index: number): number {
+function openFor({ netns, interface: name, filter }: CaptureOptions): number {
+  return withNetns(netns, () => orForbidden(() => openOn(name === undefined ? 0 : interfaceIndex(name), filter)));
+}
+
+function openOn(index: number, filter: CaptureOptions["filter"]): number {
   // Protocol 0 first: nothing is queued before the socket is bound to its interface.
   const fd = openSocket(AF_PACKET, SOCK_RAW, 0);
   try {
     setOption(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
     setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferBytes);
+    if (filter) attachFilter(fd, filter);
     const to = new Uint8Array(name.size);
     const view = new DataView(to.buffer);
     view.setUint16(0, AF_PACKET, true);
@@ -101,6 +151,22 @@ function openOn(index: number): number {
     closeSocket(fd);
     throw error;
   }
+}
+
+/** `struct sock_fprog`: a count, and where the instructions are. */
+function attachFilter(fd: number, filter: readonly FilterInstruction[]): void {
+  const instructions = new Uint8Array(8 * filter.length);
+  const view = new DataView(instructions.buffer);
+  filter.forEach(([code, jumpTrue, jumpFalse, operand], i) => {
+    view.setUint16(8 * i, code, true);
+    view.setUint8(8 * i + 2, jumpTrue);
+    view.setUint8(8 * i + 3, jumpFalse);
+    view.setUint32(8 * i + 4, operand, true);
+  });
+  const program = new DataView(new ArrayBuffer(16));
+  program.setUint16(0, filter.length, true);
+  program.setBigUint64(8, address(instructions), true);
+  setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer));
 }
 
 /** The buffers of `recvmsg`, used again for each packet. */

@@ -7,6 +7,7 @@ const c = {
   bind: declare("bind", "int", ["int", "void *", "uint32_t"]),
   connect: declare("connect", "int", ["int", "void *", "uint32_t"]),
   listen: declare("listen", "int", ["int", "int"]),
+  accept4: declare("accept4", "int", ["int", "void *", "void *", "int"]),
   close: declare("close", "int", ["int"]),
   getsockopt: declare("getsockopt", "int", ["int", "int", "int", "void *", "void *"]),
   setsockopt: declare("setsockopt", "int", ["int", "int", "int", "void *", "uint32_t"]),
@@ -96,8 +97,9 @@ function addressBy(call: "getsockname" | "getpeername", fd: number): SocketAddre
   return decodeSockaddr(name);
 }
 
-export function sendBytes(fd: number, bytes: Uint8Array): void {
-  check("send", c.send(fd, bytes, bytes.length, 0));
+/** @returns how many of them the kernel took: all, of a datagram */
+export function sendBytes(fd: number, bytes: Uint8Array): number {
+  return check("send", c.send(fd, bytes, bytes.length, 0));
 }
 
 /** Sends a datagram without waiting. False: the kernel had no room for it. */
@@ -125,11 +127,26 @@ export function receive(fd: number, buffer: Uint8Array, timeoutMs: number): numb
     if (reason !== errnos["EAGAIN"] && reason !== errnos["EINTR"]) throw new SystemCallError("recv", reason);
     const left = timeoutMs > 0 ? deadline - performance.now() : 0;
     if (left <= 0) return undefined;
-    const pollfd = new Uint8Array(8);
-    const data = new DataView(pollfd.buffer);
-    data.setInt32(0, fd, true);
-    data.setInt16(4, POLLIN, true);
-    c.poll(pollfd, 1, Math.ceil(left));
+    waitReadable(fd, left);
+  }
+}
+
+/** Waits until there is something to read or accept, for `timeoutMs` at most; the thread does nothing else meanwhile. */
+export function waitReadable(fd: number, timeoutMs: number): boolean {
+  const pollfd = new Uint8Array(8);
+  const data = new DataView(pollfd.buffer);
+  data.setInt32(0, fd, true);
+  data.setInt16(4, POLLIN, true);
+  return Number(c.poll(pollfd, 1, Math.ceil(timeoutMs))) > 0;
+}
+
+/** The next connection that waits at a non-blocking listener, or undefined. It blocks, unlike the listener. */
+export function acceptSocket(listener: number): number | undefined {
+  try {
+    return check("accept4", c.accept4(listener, null, null, SOCK_CLOEXEC));
+  } catch (error) {
+    if (hasErrno(error, "EAGAIN", "EINTR", "ECONNABORTED")) return undefined;
+    throw error;
   }
 }
 

@@ -1,0 +1,91 @@
+/**
+ * The client of short connections, in a process of its own, one after the other or at a rate: each asks for an answer, reads
+ * it, stays open for a while, and is closed. Arguments: `ShortClientOptions` as JSON; the last line it prints is a
+ * `ShortClientResult`. Calls block; nothing else runs here.
+ */
+import { AF_INET } from "../../linux/sockaddr.ts";
+import * as sock from "../../linux/socket-calls.ts";
+
+export interface ShortClientOptions {
+  readonly address: string;
+  readonly port: number;
+  readonly count: number;
+  readonly responseBytes: number;
+  /** From the answer's end to the close. */
+  readonly holdMs: number;
+  /** How many begin in a second; without it each begins when the one before is closed. */
+  readonly perSecond?: number;
+}
+
+export interface ShortClientResult {
+  /** Opened, and answered in full. */
+  readonly answered: number;
+  readonly elapsedMs: number;
+  /** Why the others were not, the first time. */
+  readonly failure?: string;
+}
+
+const IPPROTO_MPTCP = 262;
+const IPPROTO_TCP = 6;
+const TCP_CONGESTION = 13;
+const answerMs = 10_000;
+
+const options = JSON.parse(process.argv[2]) as ShortClientOptions;
+const congestionControl = new TextEncoder().encode("cubic");
+const request = new Uint8Array(4);
+new DataView(request.buffer).setUint32(0, options.responseBytes);
+const buffer = new Uint8Array(1 << 20);
+const parent = process.ppid;
+const clock = new Int32Array(new SharedArrayBuffer(4));
+
+const sleepUntil = (ms: number) => {
+  const left = ms - performance.now();
+  if (left > 0) Atomics.wait(clock, 0, 0, left);
+};
+
+let answered = 0;
+let failure: string | undefined;
+
+function open(): number {
+  const fd = sock.openSocket(AF_INET, sock.SOCK_STREAM, IPPROTO_MPTCP);
+  try {
+    sock.setOption(fd, IPPROTO_TCP, TCP_CONGESTION, congestionControl);
+    sock.connectSocket(fd, options);
+    sock.sendBytes(fd, request);
+    let left = options.responseBytes;
+    while (left > 0) {
+      const length = sock.receive(fd, buffer, answerMs);
+      if (!length) throw new Error(length === 0 ? "the answer was cut off" : `no answer for ${answerMs} ms`);
+      left -= length;
+    }
+    answered++;
+  } catch (error) {
+    failure ??= (error as Error).message;
+  }
+  return fd;
+}
+
+const closing: { readonly fd: number; readonly atMs: number }[] = [];
+let oldest = 0;
+
+function closeUntil(ms: number): void {
+  while (oldest < closing.length && closing[oldest].atMs <= ms) {
+    sleepUntil(closing[oldest].atMs);
+    sock.closeSocket(closing[oldest++].fd);
+  }
+}
+
+const startedAt = performance.now();
+for (let i = 0; i < options.count && process.ppid === parent; i++) {
+  if (options.perSecond === undefined) closeUntil(Infinity);
+  else {
+    const dueMs = startedAt + (1000 * i) / options.perSecond;
+    closeUntil(Math.max(dueMs, performance.now()));
+    sleepUntil(dueMs);
+  }
+  closing.push({ fd: open(), atMs: performance.now() + options.holdMs });
+}
+const elapsedMs = performance.now() - startedAt;
+closeUntil(Infinity);
+const result: ShortClientResult = { answered, elapsedMs, ...(failure !== undefined && { failure }) };
+console.log(JSON.stringify(result));
