@@ -15,6 +15,11 @@ describe("wrong use has exit code 2 and says what is wrong", () => {
     ["nothing to remove", ["chain", "remove"], /--all/],
     ["names and --all", ["chain", "remove", "x", "--all"], /--all/],
     ["a command without --", ["lab", "run", "spec.json", "ping"], /a command goes behind --/],
+    [
+      "neither an experiment nor a file",
+      ["lab", "run", "fairnes"],
+      /no experiment and no .json or .ts file; experiments are .*fairness/,
+    ],
     ["a host without a command", ["lab", "run", "--in", "client"], /no command/],
     ["a host that is not in the lab", ["lab", "run", "--in", "phone", "--", "true"], /the hosts are client, server/],
   ])("%s", (_, args, message) => {

@@ -120,6 +120,10 @@ function splitWords(words: readonly string[]): { file: string | undefined; comma
 }
 
 async function loadSpec(file: string): Promise<LabSpec> {
+  if (extname(file) === "")
+    throw new UsageError(
+      `Cannot run ${file}: it is no experiment and no .json or .ts file; experiments are ${Object.keys(experiments).join(", ")}`,
+    );
   let spec: unknown;
   if (extname(file) === ".json") {
     try {
