@@ -27,6 +27,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "parallel downloads by credit instead of by loss (about 5 minutes)",
     load: async () => (await import("./credits.ts")).credits,
   },
+  "smart-backup": {
+    summary: "a path goes bad under an upload, and a backup is there (about 3 minutes)",
+    load: async () => (await import("./smart-backup.ts")).smartBackup,
+  },
   overhead: {
     summary: "what chains cost packets, flows and processors (about 4 minutes)",
     load: async () => (await import("./overhead.ts")).overhead,

@@ -1,6 +1,6 @@
 /** Plots as data, and as SVG documents that stand alone: no scripts, no fonts from elsewhere, light and dark. */
 import { drawBars } from "./bars.ts";
-import { drawLines } from "./lines.ts";
+import { drawLines, drawPoints } from "./lines.ts";
 
 export interface Axis {
   readonly label: string;
@@ -31,6 +31,9 @@ export interface Bar {
   readonly high?: number;
 }
 
+/** Many points that no line joins. */
+export type PointPlot = Omit<LinePlot, "kind"> & { readonly kind: "points" };
+
 export interface BarPlot {
   readonly kind: "bars";
   readonly title: string;
@@ -45,17 +48,21 @@ export interface BarPlot {
 export interface CdfPlot {
   readonly kind: "cdf";
   readonly title: string;
+  /** What there is one value of. Default: the flows. */
+  readonly of?: string;
   readonly x: Axis;
   readonly series: readonly { readonly name: string; readonly values: readonly number[] }[];
 }
 
-export type Plot = LinePlot | BarPlot | CdfPlot;
+export type Plot = LinePlot | PointPlot | BarPlot | CdfPlot;
 
 /** @throws RangeError for values that have no place on their axis: not finite, or not above 0 where it is logarithmic */
 export function renderPlot(plot: Plot): string {
   switch (plot.kind) {
     case "lines":
       return drawLines(plot);
+    case "points":
+      return drawPoints(plot);
     case "bars":
       return drawBars(plot);
     case "cdf":
@@ -64,12 +71,12 @@ export function renderPlot(plot: Plot): string {
 }
 
 /** A step up at each value: every one of them is a point of the line. */
-function cumulative({ title, x, series }: CdfPlot): LinePlot {
+function cumulative({ title, x, of = "flows", series }: CdfPlot): LinePlot {
   return {
     kind: "lines",
     title,
     x,
-    y: { label: "share of the flows", unit: "%" },
+    y: { label: `share of the ${of}`, unit: "%" },
     series: series.map(({ name, values }) => {
       const sorted = values.toSorted((a, b) => a - b);
       const share = (count: number) => (100 * count) / sorted.length;

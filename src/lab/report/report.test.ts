@@ -81,6 +81,7 @@ describe("renderPlot()", () => {
     ["lines", lines],
     ["bars", bars],
     ["a CDF", cdf],
+    ["points", { ...lines, kind: "points" }],
   ])("draws %s as well-formed XML that names its axes and series", (_, plot) => {
     const svg = renderPlot(plot);
     const [root] = parseXml(svg);
@@ -100,6 +101,12 @@ describe("renderPlot()", () => {
       "&quot;two&quot;: 91 Mbit/s at 1",
       "&quot;two&quot;: 93 Mbit/s at 4",
     ]);
+  });
+
+  it("draws points that lie on each other once", () => {
+    const points = [1, 1.0001, 50, 100].map((x) => ({ x, y: x }));
+    const svg = renderPlot({ ...lines, kind: "points", series: [{ name: "many", points }] });
+    expect(/class="line"[^>]* d="([^"]+)"/.exec(svg)![1].split("M")).toHaveLength(1 + 3);
   });
 
   it("draws a bar for every value, as high as the value asks, and none where there is no value", () => {
