@@ -23,6 +23,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "MPTCP of 1 to 3 subflows beside TCP at one bottleneck, uncoupled and coupled (about 3 minutes)",
     load: async () => (await import("./fairness.ts")).fairness,
   },
+  "load-balancing": {
+    summary: "subflows that routers spread over four paths, replaced when they are slow (about 9 minutes)",
+    load: async () => (await import("./load-balancing.ts")).loadBalancing,
+  },
   credits: {
     summary: "parallel downloads by credit instead of by loss (about 5 minutes)",
     load: async () => (await import("./credits.ts")).credits,

@@ -1,0 +1,65 @@
+/** One file sent from a client to its server, while controllers run on the client. */
+import { controller, runControllers, type Controller } from "../../../paths/index.ts";
+import type { Lab } from "../../lab.ts";
+import { readLinkCounters, samplePaths } from "../../measure/counters.ts";
+import { startTransfer } from "../../workload/transfer.ts";
+import { pathMbit, type Place } from "./place.ts";
+
+export interface Sent {
+  readonly seconds: number;
+  /** Of all bytes on the paths, in percent, in the order of the paths. */
+  readonly pathPercent: readonly number[];
+  /** How many paths carried data at a time: the mean of all half-seconds. */
+  readonly busyPaths: number;
+  /** Subflows that there ever were, the first one included. */
+  readonly subflows: number;
+  /** What the paths carried, headers and all, for each byte of the file. */
+  readonly carriedPerByte: number;
+  readonly ok: boolean;
+}
+
+const sampleMs = 500;
+/** A path whose load is below this is idle: what is left of subflows that close. */
+const idleMbit = 0.1 * pathMbit;
+
+export async function send(lab: Lab, place: Place, chosen: Controller, bytes: number): Promise<Sent> {
+  const { client, server, address, paths } = place;
+  let subflows = 1;
+  const count = controller({ name: "count", subflowEstablished: () => void subflows++ });
+  const { netns } = lab.host(client);
+  const failures: string[] = [];
+  const run = await runControllers([count, chosen], {
+    netns,
+    failed: (failure) => failures.push(String(failure.error)),
+  });
+  try {
+    const carried = () => paths.map((name) => readLinkCounters(lab)[name].forward.sent.bytes);
+    const before = carried();
+    const transfer = await startTransfer(lab, { client, server, address, direction: "upload", bytes });
+    const busy: number[] = [];
+    const stop = samplePaths(lab, sampleMs, ({ mbit }) =>
+      busy.push(paths.filter((name) => mbit[name].forward > idleMbit).length),
+    );
+    try {
+      const { elapsedMs, ok } = await transfer.done;
+      const after = carried();
+      const grown = after.map((value, i) => value - before[i]);
+      const all = grown.reduce((sum, value) => sum + value, 0);
+      lab.check();
+      if (failures.length > 0) throw new Error(`A controller failed: ${failures.join("; ")}`);
+      return {
+        seconds: elapsedMs / 1000,
+        pathPercent: grown.map((value) => (100 * value) / all),
+        busyPaths: busy.reduce((sum, value) => sum + value, 0) / Math.max(1, busy.length),
+        subflows,
+        carriedPerByte: all / bytes,
+        ok,
+      };
+    } finally {
+      stop();
+      transfer.abort();
+    }
+  } finally {
+    run.close();
+  }
+}
