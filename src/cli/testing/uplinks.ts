@@ -4,10 +4,14 @@ import { createLab, startTransfer, type HostSpec, type Lab, type LinkSpec, type 
 
 type Uplink = Pick<LinkSpec, "name" | "rateMbit" | "rttMs">;
 
+// What the faster uplink delivers waits at the receiver until the other's queue is through. Buffers that start small grow to what
+// was delivered, not to what could have been: with them, an uplink may stay idle for good.
+const sysctls = { "net.ipv4.tcp_wmem": "4096 4194304 16777216", "net.ipv4.tcp_rmem": "4096 4194304 16777216" };
+
 /** The examples' addresses: 192.168.1.0/24 and 192.168.2.0/24. */
 export async function createRouter(uplinks: readonly [Uplink, Uplink], server: HostSpec = {}): Promise<Lab> {
   return await createLab({
-    hosts: { router: { endpoints: "subflow" }, server },
+    hosts: { router: { endpoints: "subflow", sysctls }, server: { sysctls, ...server } },
     links: uplinks.map((uplink, i) => ({ ...uplink, between: ["router", "server"], ipv4: `192.168.${i + 1}.0/24` })),
   });
 }
