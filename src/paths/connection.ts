@@ -126,12 +126,34 @@ export class LiveConnection implements Connection {
     return isDone;
   }
 
-  removeSubflow({ local, remote }: Subflow): void {
+  removeSubflow(subflow: Subflow | PendingSubflow): void {
+    const one = isPending(subflow) ? this.#findPending(subflow) : subflow;
+    if (!one) return;
+    const { local, remote } = one;
     this.#do(["closed", "not-found"], () => {
       this.host.pathManager.destroySubflow({ token: this.token, local, remote });
     });
     const mine = this.subflow(local, remote);
     if (mine) mine.removed = true;
+  }
+
+  /** Which socket it is, the kernel's lists tell. From now on it is known, though it is not open. */
+  #findPending({ local, localId, remote }: PendingSubflow): LiveSubflow | undefined {
+    const found = this.host.reader
+      .all()
+      .find(({ token }) => token === this.token)
+      ?.subflows.find(
+        (one) =>
+          one.state === "syn-sent" &&
+          one.local.address === local &&
+          one.localId === localId &&
+          keyOf(one.remote) === keyOf(remote) &&
+          !this.subflow(one.local, one.remote),
+      );
+    if (!found) return undefined;
+    const subflow = new LiveSubflow(this, found);
+    this.#subflows.set(endsKey(found.local, found.remote), subflow);
+    return subflow;
   }
 
   setBackup({ local, remote }: Subflow, backup: boolean): void {
@@ -209,7 +231,8 @@ export class LiveConnection implements Connection {
   }
 
   /** @returns also one that was never open */
-  close(facts: SubflowFacts, { errorName, resetReason }: Pick<MptcpEvent, "errorName" | "resetReason"> = {}) {
+  close(told: SubflowFacts, { errorName, resetReason }: Pick<MptcpEvent, "errorName" | "resetReason"> = {}) {
+    const facts = told.remote.port === 0 ? this.#withPort(told) : told;
     const key = endsKey(facts.local, facts.remote);
     const subflow = this.#subflows.get(key) ?? new LiveSubflow(this, facts);
     if (!subflow.open) this.#settle(facts);
@@ -218,6 +241,16 @@ export class LiveConnection implements Connection {
     if (errorName !== undefined) subflow.error = errorName;
     if (resetReason !== undefined) subflow.resetReason = resetReason;
     return subflow;
+  }
+
+  /** The kernel forgets the peer's port when it closes what was on its way. */
+  #withPort(facts: SubflowFacts): SubflowFacts {
+    const { local, localId } = facts;
+    const isSame = (remote: SocketAddress) => remote.address === facts.remote.address;
+    const known =
+      [...this.#subflows.values()].find((one) => keyOf(one.local) === keyOf(local) && isSame(one.remote)) ??
+      this.pending.find((one) => one.local === local.address && one.localId === localId && isSame(one.remote));
+    return known ? { ...facts, remote: known.remote } : facts;
   }
 
   /** Takes over what the kernel lists. @returns what is new, and what is gone */
@@ -289,5 +322,6 @@ export class LiveConnection implements Connection {
   }
 }
 
+const isPending = (subflow: Subflow | PendingSubflow): subflow is PendingSubflow => typeof subflow.local === "string";
 const isOpen = ({ state }: SubflowState): boolean => state !== "syn-sent" && state !== "closed";
 const addressKey = (address: string, port: number | undefined): string => `${address} ${port ?? ""}`;

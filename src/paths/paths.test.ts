@@ -125,6 +125,29 @@ describe("Model", () => {
     expect(subflows[1]).toMatchObject({ open: false, removed: false, error: "ETIMEDOUT" });
   });
 
+  test("gives up a subflow on its way, of which the kernel forgets the peer's port", () => {
+    const closed: Subflow[] = [];
+    const kernel = new FakeKernel(controller({ name: "keep", subflowClosed: (one) => void closed.push(one) }));
+    kernel.establish();
+    const connection = kernel.model.connections.get(1)!;
+    connection.createSubflow({ local: { address: "10.0.2.1" } });
+    kernel.states = [state([first, { ...second, state: "syn-sent" }])];
+    connection.removeSubflow(connection.pending[0]);
+    expect(kernel.commands.at(-1)).toMatchObject({
+      command: "destroySubflow",
+      options: { local: second.local, remote },
+    });
+    expect(connection.subflows).toHaveLength(1);
+    kernel.tell("subflow_closed", { ...second, remote: { ...remote, port: 0 }, errorName: "ECONNRESET" });
+    expect(connection.pending).toEqual([]);
+    expect(closed).toMatchObject([{ remote, removed: true, open: false }]);
+    // Somebody else did.
+    connection.createSubflow({ local: { address: "10.0.2.1" } });
+    kernel.tell("subflow_closed", { ...second, remote: { ...remote, port: 0 }, errorName: "ECONNRESET" });
+    expect(connection.pending).toEqual([]);
+    expect(closed[1]).toMatchObject({ remote, removed: false });
+  });
+
   test("tells what is different when events were lost, and nothing else", () => {
     const heard: string[] = [];
     const kernel = new FakeKernel(listener("all", heard));

@@ -76,7 +76,8 @@ export interface Connection {
    * @returns false when nothing was sent, for the connection has just ended
    */
   createSubflow(options?: NewSubflow): boolean;
-  removeSubflow(subflow: Subflow): void;
+  /** Also one that is on its way. */
+  removeSubflow(subflow: Subflow | PendingSubflow): void;
   /** Asks both sides to use a subflow only when no other is left, or as any other again. */
   setBackup(subflow: Subflow, backup: boolean): void;
   /** Tells the peer of an address. @returns its id */

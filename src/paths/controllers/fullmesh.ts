@@ -1,7 +1,7 @@
 import { PathManagerError, type LocalAddress } from "../../linux/index.ts";
 import { controller } from "../controller.ts";
 import type { Connection } from "../types.ts";
-import { isThere, localsFor, remotesOf, type Remote } from "./pairs.ts";
+import { isStranded, isThere, leave, localsFor, remotesOf, type Remote } from "./pairs.ts";
 
 export type FullmeshOptions = {
   /** How long to wait before a failed subflow is tried again, by what became of it. Default 1 s, 10 s, 30 s. */
@@ -53,6 +53,9 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
     filter: ({ serverSide }) => !serverSide,
     established: mesh,
     addressAnnounced: (_address, connection) => mesh(connection),
+    subflowEstablished(subflow, connection) {
+      if (isStranded(subflow)) connection.removeSubflow(subflow);
+    },
     subflowClosed({ error, removed, local, remote }, connection) {
       if (removed || error === undefined) return;
       retry(connection, local.address, remote, waitMs[error] ?? unreachableMs);
@@ -61,10 +64,7 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
       for (const one of connections) if (!one.serverSide && one.established) one.after(settleMs, () => mesh(one));
     },
     localAddressRemoved({ address }, { connections }) {
-      // The kernel would go on sending from it, to nobody.
-      for (const one of connections)
-        for (const subflow of one.subflows)
-          if (!one.serverSide && subflow.local.address === address) one.removeSubflow(subflow);
+      for (const one of connections) if (!one.serverSide) leave(one, address);
     },
   });
 };

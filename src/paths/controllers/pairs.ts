@@ -34,6 +34,17 @@ export function interfaceOf({ connection, local }: Subflow): string | undefined 
   return connection.manager.addresses.find(({ address }) => address === local.address)?.interface;
 }
 
+/** Gives up the subflows from an address that is gone: the kernel would go on sending from it, to nobody. */
+export function leave(connection: Connection, address: string): void {
+  for (const one of connection.subflows) if (one.local.address === address) connection.removeSubflow(one);
+  for (const one of connection.pending) if (one.local === address) connection.removeSubflow(one);
+}
+
+/** One whose address went while it came. */
+export function isStranded({ connection, local }: Subflow): boolean {
+  return !connection.manager.addresses.some(({ address }) => address === local.address);
+}
+
 /** Opens subflows between the same two addresses as the first one, until there are so many. */
 export function fillUp(connection: Connection, wanted: number): void {
   const missing = wanted - connection.subflows.length - connection.pending.length;

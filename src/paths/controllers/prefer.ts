@@ -1,6 +1,6 @@
 import { controller } from "../controller.ts";
 import type { Connection, Subflow } from "../types.ts";
-import { addressOn, interfaceOf, isThere } from "./pairs.ts";
+import { addressOn, interfaceOf, isStranded, isThere, leave } from "./pairs.ts";
 
 export type PreferredInterface = {
   readonly name: string;
@@ -63,13 +63,16 @@ export const prefer = ({ interfaces, periodMs = 1000 }: PreferOptions) => {
       arrange(connection);
       connection.every(periodMs, () => count(connection));
     },
+    subflowEstablished(subflow, connection) {
+      if (isStranded(subflow)) connection.removeSubflow(subflow);
+    },
     localAddressAdded(_address, { connections }) {
       for (const one of connections) if (!one.serverSide && one.established) arrange(one);
     },
     localAddressRemoved({ address }, { connections }) {
       for (const one of connections) {
         if (one.serverSide) continue;
-        for (const subflow of one.subflows) if (subflow.local.address === address) one.removeSubflow(subflow);
+        leave(one, address);
         arrange(one);
       }
     },
