@@ -1,8 +1,9 @@
 /** How urgently the calling thread runs. */
 import os from "node:os";
-import { declare } from "./ffi.ts";
+import { check, declare } from "./ffi.ts";
 
 const sched_setscheduler = declare("sched_setscheduler", "int", ["int", "int", "void *"]);
+const sched_setaffinity = declare("sched_setaffinity", "int", ["int", "size_t", "void *"]);
 const prctl = declare("prctl", "int", ["int", "unsigned long", "unsigned long", "unsigned long", "unsigned long"]);
 
 const SCHED_OTHER = 0;
@@ -26,6 +27,13 @@ export function runUrgently(): () => void {
     return () => {};
   }
   return () => os.setPriority(before);
+}
+
+/** Keeps this thread on one processor, counted from 0. @throws SystemCallError EINVAL where there is no such processor */
+export function stayOn(processor: number): void {
+  const mask = new Uint8Array(128);
+  mask[processor >> 3] = 1 << (processor & 7);
+  check("sched_setaffinity", sched_setaffinity(0, mask.length, mask), `processor ${processor}`);
 }
 
 /** Wakes this thread from timed sleeps when asked; threads sleep 50 µs longer otherwise. */

@@ -145,6 +145,14 @@ describe("JoinCollector", () => {
     });
   });
 
+  test("leaves out the first connections where they are to warm up", () => {
+    const collector = new JoinCollector();
+    const cold = [syn(0, 1), third(100, 1, 11n), join(900, 11n)];
+    for (const one of [...cold, syn(1000, 2), third(1100, 2, 12n), join(1200, 12n)]) collector.take(packet(one));
+    const { connections, delays } = collector.result(1);
+    expect({ connections, since: delays.map((one) => one.sinceSynUs) }).toEqual({ connections: 1, since: [200] });
+  });
+
   test("does not count connections that were not established", () => {
     expect(collect(syn(0, 1), { ...syn(10, 1), flags: TcpFlag.rst, option: { kind: "nop" } })).toEqual({
       connections: 0,

@@ -155,8 +155,10 @@ export class JoinCollector {
     }
   }
 
-  result(): JoinDelays {
-    const delays = this.#established.flatMap(({ synNs, establishedNs, acknowledgedNs, joinNs }): JoinDelay[] => {
+  /** @param warmUp how many of the first connections do not count */
+  result(warmUp = 0): JoinDelays {
+    const counted = this.#established.slice(warmUp);
+    const delays = counted.flatMap(({ synNs, establishedNs, acknowledgedNs, joinNs }): JoinDelay[] => {
       if (joinNs === undefined) return [];
       const us = (since: bigint) => Number(joinNs - since) / 1000;
       return [
@@ -167,7 +169,6 @@ export class JoinCollector {
         },
       ];
     });
-    const connections = this.#established.length;
-    return { connections, delays, missed: connections - delays.length };
+    return { connections: counted.length, delays, missed: counted.length - delays.length };
   }
 }

@@ -13,6 +13,8 @@ export interface ShortClientOptions {
   readonly responseBytes: number;
   /** From the answer's end to the close. */
   readonly holdMs: number;
+  /** Beyond that, for a connection that has no second subflow yet. */
+  readonly patienceMs: number;
   /** How many begin in a second; without it each begins when the one before is closed. */
   readonly perSecond?: number;
 }
@@ -28,7 +30,10 @@ export interface ShortClientResult {
 const IPPROTO_MPTCP = 262;
 const IPPROTO_TCP = 6;
 const TCP_CONGESTION = 13;
+const SOL_MPTCP = 284;
+const MPTCP_INFO = 1;
 const answerMs = 10_000;
+const againMs = 5;
 
 const options = JSON.parse(process.argv[2]) as ShortClientOptions;
 const congestionControl = new TextEncoder().encode("cubic");
@@ -65,13 +70,25 @@ function open(): number {
   return fd;
 }
 
-const closing: { readonly fd: number; readonly atMs: number }[] = [];
+/** The first byte of `struct mptcp_info` counts subflows beside the first one. */
+function hasSecondSubflow(fd: number): boolean {
+  try {
+    return sock.getOption(fd, SOL_MPTCP, MPTCP_INFO, buffer.subarray(0, 4))[0] > 0;
+  } catch {
+    // A connection that has failed gets none.
+    return true;
+  }
+}
+
+const closing: { readonly fd: number; atMs: number; readonly latestMs: number }[] = [];
 let oldest = 0;
 
 function closeUntil(ms: number): void {
   while (oldest < closing.length && closing[oldest].atMs <= ms) {
-    sleepUntil(closing[oldest].atMs);
-    sock.closeSocket(closing[oldest++].fd);
+    const next = closing[oldest];
+    sleepUntil(next.atMs);
+    if (performance.now() < next.latestMs && !hasSecondSubflow(next.fd)) next.atMs = performance.now() + againMs;
+    else sock.closeSocket(closing[oldest++].fd);
   }
 }
 
@@ -83,7 +100,9 @@ for (let i = 0; i < options.count && process.ppid === parent; i++) {
     closeUntil(Math.max(dueMs, performance.now()));
     sleepUntil(dueMs);
   }
-  closing.push({ fd: open(), atMs: performance.now() + options.holdMs });
+  const fd = open();
+  const atMs = performance.now() + options.holdMs;
+  closing.push({ fd, atMs, latestMs: atMs + options.patienceMs });
 }
 const elapsedMs = performance.now() - startedAt;
 closeUntil(Infinity);
