@@ -9,7 +9,8 @@ export function addDemo(program: Command): void {
     .summary("watch chains steer a live MPTCP connection")
     .description(
       "Builds two hosts joined by wifi (40 Mbit/s, 20 ms) and lte (20 Mbit/s, 50 ms), lets the server send to the client\n" +
-        "over MPTCP, and attaches, changes and removes chains meanwhile. Takes about a minute; leaves nothing behind.\n" +
+        "over MPTCP, and attaches, changes and removes chains meanwhile; then a controller decides which subflows there are.\n" +
+        "Takes about a minute; leaves nothing behind.\n" +
         "Exit code 1 when a stage did not hold.",
     )
     .option("--json", "print { ok, stages: [{ name, asked, measured, ok }] }")

@@ -2,6 +2,7 @@
 import { ActorChain, PolicyChain, SelectorChain, type RunningChain } from "../../chain/index.ts";
 import { readMptcpCounters, type Transfer, type TransferResult } from "../../lab/index.ts";
 import { formatBytes, formatMbit } from "../table.ts";
+import { onceLong } from "./controller.ts";
 import { measureQuietly, type Goodput } from "./paths.ts";
 import type { Session } from "./session.ts";
 
@@ -254,5 +255,25 @@ export function makeStages(): readonly Stage[] {
     },
   };
 
-  return [noChain, block, restore, backUp, limit, pace, weigh, back];
+  const longBytes = 10_000_000;
+  const control: Stage = {
+    name: "a subflow controller",
+    asked: `paths in user space's hands: lte only for connections that have brought ${formatBytes(longBytes)}`,
+    async run(session) {
+      const lte = session.lab.host("client").interfaces.find(({ link }) => link === "lte")!.ipv4;
+      await session.control("client", onceLong(lte, longBytes));
+      const transfer = await session.connect();
+      const alone = await session.bytesUntilSubflows(2, 3 * longBytes);
+      await session.watch(rampUpSeconds);
+      const subflows = transfer.info().subflows.length;
+      const { measured, ok } = await judge(session, ({ total }) => total >= nearly * sumMbit);
+      const result = await transfer.stop();
+      return {
+        measured: `one subflow up to ${formatBytes(alone)}, then ${subflows}, ${measured}; ${describeDelivery(result)}`,
+        ok: ok && subflows === 2 && alone >= nearly * longBytes && result.ok,
+      };
+    },
+  };
+
+  return [noChain, block, restore, backUp, limit, pace, weigh, back, control];
 }
