@@ -38,8 +38,8 @@ export interface Plan {
   readonly holdMs: number;
 }
 
-const whole: Plan = { rounds: 5, connections: 200, warmUp: 50, responseBytes: 512 << 10, holdMs: 10 };
-const quick: Plan = { rounds: 1, connections: 25, warmUp: 10, responseBytes: 512 << 10, holdMs: 5 };
+const whole: Plan = { rounds: 5, connections: 200, warmUp: 50, responseBytes: 32 << 10, holdMs: 10 };
+const quick: Plan = { rounds: 1, connections: 25, warmUp: 10, responseBytes: 32 << 10, holdMs: 5 };
 
 export interface Measured extends Omit<MeasuredJoinDelays, "delays"> {
   readonly delays: readonly JoinDelay[];
