@@ -8,12 +8,8 @@ export type RefreshOptions = {
   readonly periodMs?: number;
 };
 
-/**
- * Closing a subflow makes the kernel send again whatever any subflow has under way (`__mptcp_retransmit_pending_data`,
- * net/mptcp/protocol.c). So those that were replaced are backups first, which costs nothing, and so many are closed at once. With
- * five in use and one on its way they are as many as the kernel takes.
- */
-const replacedAtMost = 3;
+/** Of subflows that kernels take, beside the first one. */
+const limit = 8;
 
 /** Bytes that a subflow has carried, either way. */
 function bytesOf(subflow: Subflow): number {
@@ -21,36 +17,38 @@ function bytesOf(subflow: Subflow): number {
   return tcp === undefined ? 0 : tcp.bytesAcked + tcp.bytesReceived;
 }
 
+const inUse = ({ subflows }: Connection) => subflows.filter(({ backup }) => !backup);
+const replaced = ({ subflows }: Connection) => subflows.filter(({ backup }) => backup);
+
 /**
  * Several subflows between the same two addresses, the slowest of which is replaced again and again by one from another port: in
  * the end all paths that routers spread flows over are in use (section 4.4 of the SMAPP paper). While nothing is sent all stay.
+ *
+ * Closing a subflow makes the kernel send again whatever any subflow has under way (`__mptcp_retransmit_pending_data`,
+ * net/mptcp/protocol.c). So the slowest becomes a backup, which costs nothing, and is closed with others when there are many.
  */
 export const refresh = ({ subflows = 5, periodMs = 2500 }: RefreshOptions = {}) => {
   const bytesBefore = new WeakMap<Subflow, number>();
 
   const fillUp = (connection: Connection): void => {
-    const used = connection.subflows.filter(({ backup }) => !backup);
-    const missing = subflows - used.length - connection.pending.length;
+    const missing = subflows - inUse(connection).length - connection.pending.length;
     for (let i = 0; i < missing; i++) connection.createSubflow();
   };
 
+  const closeReplaced = (connection: Connection): void => {
+    for (const one of replaced(connection)) connection.removeSubflow(one);
+  };
+
   const replaceSlowest = (connection: Connection): void => {
-    const used = connection.subflows.filter(({ backup }) => !backup);
-    const replaced = connection.subflows.filter(({ backup }) => backup);
-    const carried = used.map((subflow) => {
+    if (replaced(connection).length + subflows >= limit) closeReplaced(connection);
+    const used = inUse(connection).map((subflow) => {
       const bytes = bytesOf(subflow);
       const since = bytes - (bytesBefore.get(subflow) ?? 0);
       bytesBefore.set(subflow, bytes);
       return { subflow, since };
     });
-    const isComplete = used.length >= subflows;
-    // The peer may take fewer than the kernel would: what is missing was refused, perhaps.
-    if (!isComplete || replaced.length >= replacedAtMost) for (const one of replaced) connection.removeSubflow(one);
-    // Those on the way would be given up before they had a chance.
-    if (isComplete && carried.some(({ since }) => since > 0)) {
-      const slowest = carried.reduce((least, next) => (next.since < least.since ? next : least));
-      connection.setBackup(slowest.subflow, true);
-    }
+    if (used.length >= subflows && used.some(({ since }) => since > 0))
+      connection.setBackup(used.reduce((least, next) => (next.since < least.since ? next : least)).subflow, true);
     fillUp(connection);
   };
 
@@ -60,6 +58,12 @@ export const refresh = ({ subflows = 5, periodMs = 2500 }: RefreshOptions = {}) 
     established(connection) {
       fillUp(connection);
       connection.every(periodMs, () => replaceSlowest(connection));
+    },
+    subflowClosed({ removed }, connection) {
+      // The peer takes fewer than the kernel would, perhaps: those that were replaced make room.
+      if (removed || replaced(connection).length === 0) return;
+      closeReplaced(connection);
+      connection.after(periodMs / 10, () => fillUp(connection));
     },
   });
 };
