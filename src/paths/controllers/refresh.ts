@@ -20,6 +20,10 @@ function bytesOf(subflow: Subflow): number {
 const inUse = ({ subflows }: Connection) => subflows.filter(({ backup }) => !backup);
 const replaced = ({ subflows }: Connection) => subflows.filter(({ backup }) => backup);
 
+function closeReplaced(connection: Connection): void {
+  for (const one of replaced(connection)) connection.removeSubflow(one);
+}
+
 /**
  * Several subflows between the same two addresses, the slowest of which is replaced again and again by one from another port: in
  * the end all paths that routers spread flows over are in use (section 4.4 of the SMAPP paper). While nothing is sent all stay.
@@ -33,10 +37,6 @@ export const refresh = ({ subflows = 5, periodMs = 2500 }: RefreshOptions = {}) 
   const fillUp = (connection: Connection): void => {
     const missing = subflows - inUse(connection).length - connection.pending.length;
     for (let i = 0; i < missing; i++) connection.createSubflow();
-  };
-
-  const closeReplaced = (connection: Connection): void => {
-    for (const one of replaced(connection)) connection.removeSubflow(one);
   };
 
   const replaceSlowest = (connection: Connection): void => {
