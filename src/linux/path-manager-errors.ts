@@ -11,8 +11,8 @@ import { hasErrno } from "./socket-calls.ts";
  * Why a command was refused:
  * `permission` this process may not; `unsupported` the kernel is too old; `closed` there is no such connection (any more);
  * `kernel` the kernel's own path manager is in charge of the connection; `not-local` the local end is no address of this host,
- * or its interface is none; `unreachable` no route; `in-use` the address or id is taken; `not-found` no such subflow, address
- * or endpoint; `limit` more than the kernel allows; `invalid` whatever else.
+ * or its interface is none; `unreachable` no route, or an address family that is not the connection's; `in-use` the address or
+ * id is taken; `not-found` no such subflow, address or endpoint; `limit` more than the kernel allows; `invalid` whatever else.
  */
 export type RefusalKind =
   | "permission"
@@ -109,6 +109,15 @@ const bySaying: readonly (readonly [RegExp, (netns?: NetworkNamespace) => Explan
       reason: "the connection knows the address under another id, or another address under this id",
       remedy:
         "Give address and id as they were given first; a port makes it another address, which takes an id of its own",
+    }),
+  ],
+  [
+    /families mismatch/,
+    () => ({
+      kind: "unreachable",
+      reason:
+        "the ends are of different address families, or of one that the connection's socket does not take: an IPv4 socket " +
+        "takes no IPv6 subflows",
     }),
   ],
   [

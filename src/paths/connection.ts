@@ -261,6 +261,10 @@ export class LiveConnection implements Connection {
       .filter(({ local, remote }) => !there.has(endsKey(local, remote)))
       .map((one) => this.close(one));
     const opened = subflows.filter(isOpen).flatMap((one) => this.open(one) ?? []);
+    // The kernel does not list what the peer announced, but where subflows lead to.
+    for (const { opened: byThisHost, remoteId, remote } of subflows)
+      if (byThisHost && remoteId > 0 && !this.announced.has(remoteId))
+        this.announced.set(remoteId, { id: remoteId, ...remote });
     this.pending = subflows
       .filter((one) => one.state === "syn-sent")
       .map(({ local, localId, remote }) => ({ local: local.address, localId, remote }));

@@ -3,9 +3,16 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { listConnections, PathManagerError } from "../linux/index.ts";
+import { listConnections, PathManager, PathManagerError } from "../linux/index.ts";
 import { addresses, HostPair, run } from "../linux/testing/host-pair.ts";
-import { fullmesh, runControllers, type Connection, type ControllerFailure, type ControllerRun } from "./index.ts";
+import {
+  controller,
+  fullmesh,
+  runControllers,
+  type Connection,
+  type ControllerFailure,
+  type ControllerRun,
+} from "./index.ts";
 
 // What goes wrong under controllers that run.
 
@@ -103,5 +110,32 @@ test("fullmesh() gives up subflows whose interface goes while they are created, 
   }
   await eventually(() => expect(connection.subflows).toHaveLength(2));
   expect(known(connection)).toEqual(inKernel());
+  await stillWorks(ends);
+});
+
+const addressAt = (i: number) => (i % 2 === 0 ? `10.100.${i >> 8}.${i & 255}` : `fd00::${i.toString(16)}`);
+
+test("a peer that announces a thousand addresses takes 255 ids, and fullmesh() opens no more than it may", async () => {
+  const ends = await pair.connect();
+  const announced: string[] = [];
+  const hear = controller({ name: "hear", addressAnnounced: ({ address }) => void announced.push(address) });
+  const run = await start(pair.client, hear, fullmesh({ mostSubflows: 5 }));
+  const [connection] = run.connections;
+  using peer = new PathManager({ netns: pair.server });
+  const [{ token }] = listConnections(pair.server);
+  const last = new Map<number, string>();
+  for (let i = 0; i < 1000; i++) {
+    const [id, address] = [1 + (i % 255), addressAt(i)];
+    if (last.has(id)) peer.withdraw({ token, id });
+    peer.announce({ token, id, address });
+    last.set(id, address);
+    if (i % 100 === 0) run.drain();
+    expect(connection.subflows.length + connection.pending.length).toBeLessThanOrEqual(5);
+  }
+  await eventually(() => {
+    expect(new Map([...connection.announced].map(([id, { address }]) => [id, address]))).toEqual(last);
+    expect(known(connection)).toEqual(inKernel());
+  });
+  expect(announced.length).toBeGreaterThanOrEqual(1000);
   await stillWorks(ends);
 });

@@ -173,6 +173,15 @@ describe("Model", () => {
     expect(heard).toEqual(["all closed", "all closed"]);
   });
 
+  test("knows of the peer's addresses where subflows of this host lead to when it begins", () => {
+    const kernel = new FakeKernel();
+    const there = { ...second, remote: { address: "10.0.9.2", port: 8443 }, remoteId: 3, opened: true };
+    const here = { ...second, remote: { address: "10.0.9.7", port: 50_000 }, remoteId: 4, opened: false };
+    kernel.states = [state([{ ...first, opened: true }, there, here])];
+    kernel.model.sync();
+    expect([...kernel.model.connections.get(1)!.announced]).toEqual([[3, { id: 3, address: "10.0.9.2", port: 8443 }]]);
+  });
+
   test("takes a token that was given again for another connection", () => {
     const heard: string[] = [];
     const kernel = new FakeKernel(listener("all", heard));
@@ -249,6 +258,18 @@ describe("timers of connections", () => {
     expect(kernel.asked).toHaveLength(1);
     vi.advanceTimersByTime(1);
     expect(kernel.asked).toEqual(["10.0.2.1", "10.0.2.1"]);
+  });
+
+  test("fullmesh() waits although the peer announces again, and has no more subflows than it may", () => {
+    const kernel = new FakeKernel(fullmesh({ mostSubflows: 3 }));
+    kernel.establish();
+    kernel.tell("subflow_closed", { ...second, errorName: "ETIMEDOUT" });
+    const announce = (id: number) =>
+      kernel.tell("announced", { remoteId: id, remote: { address: `10.0.9.${id}`, port: 0 } });
+    for (let round = 0; round < 3; round++) announce(2);
+    expect(kernel.asked).toEqual(["10.0.2.1", "10.0.1.1", "10.0.2.1"]);
+    for (let id = 3; id < 200; id++) announce(id);
+    expect(kernel.asked).toHaveLength(3);
   });
 
   test("fullmesh() leaves closed what was closed without an error, and waits for routes", () => {

@@ -69,7 +69,10 @@ export interface Connection {
   /** Those that are open, and that no controller of this process has removed. */
   readonly subflows: readonly Subflow[];
   readonly pending: readonly PendingSubflow[];
-  /** The peer's addresses by id; those that it announced before this process began are not known. */
+  /**
+   * The peer's addresses by id. The kernel does not list them: of those that it announced before this process began, those are
+   * known that subflows of this host lead to.
+   */
   readonly announced: ReadonlyMap<number, PeerAddress>;
   /**
    * Sends the SYN; `subflowEstablished` or `subflowClosed`, with an error, tells the rest.

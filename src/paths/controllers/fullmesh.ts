@@ -8,6 +8,8 @@ export type FullmeshOptions = {
   readonly resetMs?: number;
   readonly timeoutMs?: number;
   readonly unreachableMs?: number;
+  /** Of each connection, the first one and those on their way included, whatever the peer announces. Default 8. */
+  readonly mostSubflows?: number;
 };
 
 /** An address comes before the routes from it. */
@@ -18,16 +20,22 @@ const settleMs = 200;
  * that depends on the error, one from a new address is opened when the address comes (section 4.1 of the SMAPP paper). Subflows
  * that were closed without an error stay closed: a controller or the peer did not want them.
  */
-export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 30_000 }: FullmeshOptions = {}) => {
+export const fullmesh = (options: FullmeshOptions = {}) => {
+  const { resetMs = 1000, timeoutMs = 10_000, unreachableMs = 30_000, mostSubflows = 8 } = options;
   const waitMs: Readonly<Record<string, number>> = {
     ECONNRESET: resetMs,
     ECONNREFUSED: resetMs,
     EPIPE: resetMs,
     ETIMEDOUT: timeoutMs,
   };
+  /** Pairs that failed, until they are tried again. */
+  const waiting = new WeakMap<Connection, Set<string>>();
+  const pairOf = (local: string, { address, port }: Remote) => `${local} ${address} ${port}`;
 
   const open = (connection: Connection, local: LocalAddress, remote: Remote): void => {
+    if (connection.subflows.length + connection.pending.length >= mostSubflows) return;
     if (isThere(connection, local.address, remote)) return;
+    if (waiting.get(connection)?.has(pairOf(local.address, remote))) return;
     try {
       connection.createSubflow({ local, remote });
     } catch (error) {
@@ -37,10 +45,13 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
       retry(connection, local.address, remote, unreachableMs);
     }
   };
-  const retry = (connection: Connection, address: string, remote: Remote, delayMs: number): void => {
+  const retry = (connection: Connection, local: string, remote: Remote, delayMs: number): void => {
+    const pair = pairOf(local, remote);
+    const pairs = waiting.get(connection) ?? new Set<string>();
+    waiting.set(connection, pairs.add(pair));
     connection.after(delayMs, () => {
-      const local = connection.manager.addresses.find((one) => one.address === address);
-      if (local) open(connection, local, remote);
+      pairs.delete(pair);
+      mesh(connection);
     });
   };
   const mesh = (connection: Connection): void => {
@@ -51,7 +62,10 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
   return controller({
     name: "fullmesh",
     filter: ({ serverSide }) => !serverSide,
-    established: mesh,
+    established(connection) {
+      waiting.delete(connection);
+      mesh(connection);
+    },
     addressAnnounced: (_address, connection) => mesh(connection),
     subflowEstablished(subflow, connection) {
       if (isStranded(subflow)) connection.removeSubflow(subflow);
@@ -64,7 +78,12 @@ export const fullmesh = ({ resetMs = 1000, timeoutMs = 10_000, unreachableMs = 3
       for (const one of connections) if (!one.serverSide && one.established) one.after(settleMs, () => mesh(one));
     },
     localAddressRemoved({ address }, { connections }) {
-      for (const one of connections) if (!one.serverSide) leave(one, address);
+      for (const one of connections) {
+        if (one.serverSide) continue;
+        leave(one, address);
+        // What failed from there says nothing of the time when it is back.
+        waiting.delete(one);
+      }
     },
   });
 };
