@@ -89,39 +89,26 @@ export function parseMptcpEvent(message: Pick<NetlinkMessage, "payload">, timeMs
   const kind = (kinds as Readonly<Record<number, MptcpEventKind>>)[payload[0]];
   if (kind === undefined) return undefined;
   const found = decodeAttributes(attributes, payload.subarray(genericHeaderLength));
-  const {
-    token,
-    localId,
-    remoteId,
-    backup,
-    error,
-    interfaceIndex,
-    resetReason,
-    resetFlags,
-    serverSide,
-    flags = 0,
-  } = found;
+  const { token, localId, remoteId, backup, error, interfaceIndex, resetReason, resetFlags, serverSide } = found;
   const local = endOf(found.localAddress4 ?? found.localAddress6, found.localPort);
   const remote = endOf(found.remoteAddress4 ?? found.remoteAddress6, found.remotePort);
-  return {
-    kind,
-    timeMs,
-    ...(token !== undefined && { token }),
-    ...(local && { local }),
-    ...(remote && { remote }),
-    ...(localId !== undefined && { localId }),
-    ...(remoteId !== undefined && { remoteId }),
-    ...(backup !== undefined && { backup: backup !== 0 }),
-    ...(error !== undefined && { error }),
-    ...(error && { errorName: errnoName(error) }),
-    ...(interfaceIndex !== undefined && { interfaceIndex }),
-    ...(resetReason !== undefined && { resetReason }),
-    ...(resetFlags !== undefined && { resetTransient: resetFlags !== 0 }),
-    ...((serverSide !== undefined || (flags & eventFlags.serverSide) !== 0) && {
-      serverSide: serverSide === 1 || (flags & eventFlags.serverSide) !== 0,
-    }),
-    ...((flags & eventFlags.denyJoinId0) !== 0 && { denyJoinId0: true }),
-  };
+  const flags = found.flags ?? 0;
+  const event: { -readonly [name in keyof MptcpEvent]: MptcpEvent[name] } = { kind, timeMs };
+  if (token !== undefined) event.token = token;
+  if (local) event.local = local;
+  if (remote) event.remote = remote;
+  if (localId !== undefined) event.localId = localId;
+  if (remoteId !== undefined) event.remoteId = remoteId;
+  if (backup !== undefined) event.backup = backup !== 0;
+  if (error !== undefined) event.error = error;
+  if (error) event.errorName = errnoName(error);
+  if (interfaceIndex !== undefined) event.interfaceIndex = interfaceIndex;
+  if (resetReason !== undefined) event.resetReason = resetReason;
+  if (resetFlags !== undefined) event.resetTransient = resetFlags !== 0;
+  const isServer = serverSide === 1 || (flags & eventFlags.serverSide) !== 0;
+  if (serverSide !== undefined || isServer) event.serverSide = isServer;
+  if ((flags & eventFlags.denyJoinId0) !== 0) event.denyJoinId0 = true;
+  return event;
 }
 
 function endOf(address: Uint8Array | undefined, port = 0): SocketAddress | undefined {

@@ -19,7 +19,10 @@ const NLM_F_ACK = 4;
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
 const NLA_TYPE_MASK = 0x3fff;
+const NLA_F_NESTED = 0x8000;
 const headerLength = 16;
+const attributeHeaderLength = 4;
+const encoder = new TextEncoder();
 const align = (length: number) => (length + 3) & ~3;
 
 /** How an attribute's payload is read. `be…` are in network byte order; a table makes it nested. */
@@ -78,32 +81,82 @@ export function decodeMessages(bytes: Uint8Array): NetlinkMessage[] {
 
 /** Attributes in the order of `values`. @throws RangeError for a name that the table does not know. */
 export function encodeAttributes<T extends AttributeTable>(table: T, values: Attributes<T>): Uint8Array {
-  const parts = Object.entries(values).map(([name, value]) => {
+  const bytes = new Uint8Array(attributesLength(table, values));
+  writeAttributes(table, values, { bytes, data: new DataView(bytes.buffer) }, 0);
+  return bytes;
+}
+
+/** The same bytes, whole and by numbers. */
+type Memory = { readonly bytes: Uint8Array; readonly data: DataView };
+
+function attributesLength(table: AttributeTable, values: Attributes<AttributeTable>): number {
+  let length = 0;
+  for (const name of Object.keys(values)) {
     const entry = table[name];
     if (entry === undefined) throw new RangeError(`Cannot encode attribute ${name}: not in the table`);
-    const payload = encodeValue(entry[1], value);
-    const bytes = new Uint8Array(align(4 + payload.length));
-    const data = new DataView(bytes.buffer);
-    data.setUint16(0, 4 + payload.length, true);
-    data.setUint16(2, entry[0] | (typeof entry[1] === "object" ? 0x8000 : 0), true);
-    bytes.set(payload, 4);
-    return bytes;
-  });
-  return concat(parts);
+    length += align(attributeHeaderLength + valueLength(entry[1], values[name]));
+  }
+  return length;
+}
+
+function valueLength(kind: AttributeKind, value: unknown): number {
+  if (typeof kind === "object") return attributesLength(kind, value as Attributes<AttributeTable>);
+  if (kind === "bytes") return (value as Uint8Array).length;
+  if (kind === "string") return Buffer.byteLength(value as string) + 1;
+  return scalars[kind][0];
+}
+
+/** @returns where they end */
+function writeAttributes(table: AttributeTable, values: Attributes<AttributeTable>, to: Memory, start: number): number {
+  let at = start;
+  for (const name of Object.keys(values)) {
+    const [id, kind] = table[name];
+    const end = writeValue(kind, values[name], to, at + attributeHeaderLength);
+    to.data.setUint16(at, end - at, true);
+    to.data.setUint16(at + 2, id | (typeof kind === "object" ? NLA_F_NESTED : 0), true);
+    at = align(end);
+  }
+  return at;
+}
+
+/** @returns where it ends */
+function writeValue(kind: AttributeKind, value: unknown, to: Memory, at: number): number {
+  if (typeof kind === "object") return writeAttributes(kind, value as Attributes<AttributeTable>, to, at);
+  if (kind === "bytes") {
+    to.bytes.set(value as Uint8Array, at);
+    return at + (value as Uint8Array).length;
+  }
+  if (kind === "string") return at + encoder.encodeInto(value as string, to.bytes.subarray(at)).written + 1;
+  const [size, , write] = scalars[kind];
+  write(to.data, at, value as never);
+  return at + size;
+}
+
+type KnownAttributes = ReadonlyMap<number, { readonly name: string; readonly kind: AttributeKind }>;
+/** Tables by number: there are few of them, and messages are read by them again and again. */
+const byNumber = new WeakMap<AttributeTable, KnownAttributes>();
+
+function knownAttributes(table: AttributeTable): KnownAttributes {
+  let known = byNumber.get(table);
+  if (!known) {
+    known = new Map(Object.entries(table).map(([name, [id, kind]]) => [id, { name, kind }]));
+    byNumber.set(table, known);
+  }
+  return known;
 }
 
 /** The attributes that the table knows and whose payload is long enough for their kind. */
 export function decodeAttributes<T extends AttributeTable>(table: T, bytes: Uint8Array): Attributes<T> {
-  const byId = new Map(Object.entries(table).map(([name, [id, kind]]) => [id, { name, kind }]));
-  const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const known = knownAttributes(table);
+  const memory = { bytes, data: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
   const result: Record<string, unknown> = {};
-  for (let at = 0; at + 4 <= bytes.length;) {
-    const length = data.getUint16(at, true);
-    if (length < 4 || at + length > bytes.length) break;
-    const known = byId.get(data.getUint16(at + 2, true) & NLA_TYPE_MASK);
-    if (known !== undefined) {
-      const value = decodeValue(known.kind, bytes.subarray(at + 4, at + length));
-      if (value !== undefined) result[known.name] = value;
+  for (let at = 0; at + attributeHeaderLength <= bytes.length;) {
+    const length = memory.data.getUint16(at, true);
+    if (length < attributeHeaderLength || at + length > bytes.length) break;
+    const entry = known.get(memory.data.getUint16(at + 2, true) & NLA_TYPE_MASK);
+    if (entry !== undefined) {
+      const value = readValue(entry.kind, memory, at + attributeHeaderLength, at + length);
+      if (value !== undefined) result[entry.name] = value;
     }
     at += align(length);
   }
@@ -111,31 +164,37 @@ export function decodeAttributes<T extends AttributeTable>(table: T, bytes: Uint
 }
 
 const scalars = {
-  u8: [1, (d: DataView) => d.getUint8(0), (d: DataView, v: number) => d.setUint8(0, v)],
-  u16: [2, (d: DataView) => d.getUint16(0, true), (d: DataView, v: number) => d.setUint16(0, v, true)],
-  u32: [4, (d: DataView) => d.getUint32(0, true), (d: DataView, v: number) => d.setUint32(0, v, true)],
-  s32: [4, (d: DataView) => d.getInt32(0, true), (d: DataView, v: number) => d.setInt32(0, v, true)],
-  u64: [8, (d: DataView) => d.getBigUint64(0, true), (d: DataView, v: bigint) => d.setBigUint64(0, v, true)],
-  be16: [2, (d: DataView) => d.getUint16(0), (d: DataView, v: number) => d.setUint16(0, v)],
-  be32: [4, (d: DataView) => d.getUint32(0), (d: DataView, v: number) => d.setUint32(0, v)],
+  u8: [1, (d: DataView, at: number) => d.getUint8(at), (d: DataView, at: number, v: number) => d.setUint8(at, v)],
+  u16: [
+    2,
+    (d: DataView, at: number) => d.getUint16(at, true),
+    (d: DataView, at: number, v: number) => d.setUint16(at, v, true),
+  ],
+  u32: [
+    4,
+    (d: DataView, at: number) => d.getUint32(at, true),
+    (d: DataView, at: number, v: number) => d.setUint32(at, v, true),
+  ],
+  s32: [
+    4,
+    (d: DataView, at: number) => d.getInt32(at, true),
+    (d: DataView, at: number, v: number) => d.setInt32(at, v, true),
+  ],
+  u64: [
+    8,
+    (d: DataView, at: number) => d.getBigUint64(at, true),
+    (d: DataView, at: number, v: bigint) => d.setBigUint64(at, v, true),
+  ],
+  be16: [2, (d: DataView, at: number) => d.getUint16(at), (d: DataView, at: number, v: number) => d.setUint16(at, v)],
+  be32: [4, (d: DataView, at: number) => d.getUint32(at), (d: DataView, at: number, v: number) => d.setUint32(at, v)],
 } as const;
 
-function encodeValue(kind: AttributeKind, value: unknown): Uint8Array {
-  if (typeof kind === "object") return encodeAttributes(kind, value as Attributes<AttributeTable>);
-  if (kind === "bytes") return value as Uint8Array;
-  if (kind === "string") return new TextEncoder().encode(`${value as string}\0`);
-  const [size, , write] = scalars[kind];
-  const bytes = new Uint8Array(size);
-  write(new DataView(bytes.buffer), value as never);
-  return bytes;
-}
-
-function decodeValue(kind: AttributeKind, bytes: Uint8Array): unknown {
-  if (typeof kind === "object") return decodeAttributes(kind, bytes);
-  if (kind === "bytes") return bytes;
-  if (kind === "string") return new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
+function readValue(kind: AttributeKind, { bytes, data }: Memory, start: number, end: number): unknown {
+  if (typeof kind === "object") return decodeAttributes(kind, bytes.subarray(start, end));
+  if (kind === "bytes") return bytes.subarray(start, end);
+  if (kind === "string") return new TextDecoder().decode(bytes.subarray(start, end)).replace(/\0.*$/s, "");
   const [size, read] = scalars[kind];
-  return bytes.length < size ? undefined : read(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  return end - start < size ? undefined : read(data, start);
 }
 
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
@@ -200,7 +259,7 @@ export class NetlinkSocket {
    * @throws InterruptedDumpError, NetlinkError (the kernel's answer).
    */
   dump(type: number, payload: Uint8Array): NetlinkMessage[] {
-    const sequence = this.#send([{ type, flags: NLM_F_DUMP, payload }]);
+    const sequence = this.#send([{ type, payload }], NLM_F_DUMP);
     const answers: NetlinkMessage[] = [];
     let interrupted = false;
     for (;;) {
@@ -245,17 +304,17 @@ export class NetlinkSocket {
   }
 
   /** @returns the sequence number of the first request; the others follow it. */
-  #send(requests: readonly NetlinkRequest[]): number {
+  #send(requests: readonly NetlinkRequest[], mode: typeof NLM_F_DUMP | typeof NLM_F_ACK): number {
     const first = this.#sequence + 1;
     const messages = requests.map(({ type, flags = 0, payload }) =>
-      encodeMessage({ type, flags: flags | NLM_F_REQUEST, sequence: ++this.#sequence, payload }),
+      encodeMessage({ type, flags: flags | mode | NLM_F_REQUEST, sequence: ++this.#sequence, payload }),
     );
     sock.sendBytes(this.fd, messages.length === 1 ? messages[0] : concat(messages));
     return first;
   }
 
   #exchange(requests: readonly NetlinkRequest[], answers: NetlinkMessage[]): (NetlinkError | undefined)[] {
-    const first = this.#send(requests.map((one) => ({ ...one, flags: (one.flags ?? 0) | NLM_F_ACK })));
+    const first = this.#send(requests, NLM_F_ACK);
     const results: (NetlinkError | undefined)[] = requests.map(() => undefined);
     for (let left = requests.length; left > 0;) {
       for (const message of this.#receive(requests[0].type)) {

@@ -2,7 +2,7 @@
 import type { GenericCommand } from "./generic-netlink.ts";
 import type { Attributes } from "./netlink.ts";
 import { decodeFlags, encodeFlags, type EndpointFlag, type pathManagerFamily } from "./path-manager-table.ts";
-import { addressBytes, addressText, AF_INET, AF_INET6, familyOf, type SocketAddress } from "./sockaddr.ts";
+import { addressBytes, addressText, AF_INET, AF_INET6, type SocketAddress } from "./sockaddr.ts";
 
 type AddressAttributes = Attributes<(typeof pathManagerFamily)["commands"]["addEndpoint"]["attributes"]["address"][1]>;
 
@@ -35,8 +35,8 @@ export type AnnounceOptions = {
   /** 1 to 255. */
   readonly id: number;
   /** Of a listener; absent: that of the connection. */
-  readonly port?: number;
-  readonly interfaceIndex?: number;
+  readonly port?: number | undefined;
+  readonly interfaceIndex?: number | undefined;
 };
 
 export type WithdrawOptions = { readonly token: number; readonly id: number };
@@ -46,10 +46,10 @@ export type CreateSubflowOptions = {
   readonly local: {
     readonly address: string;
     /** Absent: the kernel chooses one. With one, the address counts as another, and needs an id of its own. */
-    readonly port?: number;
+    readonly port?: number | undefined;
     /** Of the address: 0 is that of the first subflow's address. */
     readonly id: number;
-    readonly interfaceIndex?: number;
+    readonly interfaceIndex?: number | undefined;
   };
   readonly remote: SocketAddress;
   /** To be used only when no other is left. */
@@ -60,8 +60,8 @@ export type SubflowEnds = { readonly token: number; readonly local: SocketAddres
 
 /** Something to do, for `PathManager.run` and `runAll`; made by {@link pathManagerCommands}. */
 export type PathManagerCommand = GenericCommand<typeof pathManagerFamily> & {
-  /** Completes "Cannot …". */
-  readonly action: string;
+  /** Completes "Cannot …"; composed for those that fail only. */
+  readonly action: () => string;
 };
 
 export const hex = (token: number): string => token.toString(16).padStart(8, "0");
@@ -77,22 +77,19 @@ type AddressOptions = {
   readonly address: string;
   readonly id?: number | undefined;
   readonly port?: number | undefined;
-  readonly flags?: number;
   readonly interfaceIndex?: number | undefined;
 };
 
 /** @throws RangeError for what is no IP address, id or port */
-export function encodeAddress({ address, id, port, flags, interfaceIndex }: AddressOptions): AddressAttributes {
-  const family = familyOf(address);
+export function encodeAddress({ address, id, port, interfaceIndex }: AddressOptions, flags = 0): AddressAttributes {
   const bytes = addressBytes(address);
-  return {
-    family,
-    ...(family === AF_INET ? { address4: bytes } : { address6: bytes }),
-    ...(id !== undefined && { id: integer(id, 0, 255, "address id") }),
-    ...(port !== undefined && { port: integer(port, 1, 65535, "port") }),
-    ...(flags ? { flags } : {}),
-    ...(interfaceIndex !== undefined && { interfaceIndex: integer(interfaceIndex, 1, 0x7fffffff, "interface index") }),
-  };
+  const result: AddressAttributes =
+    bytes.length === 4 ? { family: AF_INET, address4: bytes } : { family: AF_INET6, address6: bytes };
+  if (id !== undefined) result.id = integer(id, 0, 255, "address id");
+  if (port !== undefined) result.port = integer(port, 1, 65535, "port");
+  if (flags !== 0) result.flags = flags;
+  if (interfaceIndex !== undefined) result.interfaceIndex = integer(interfaceIndex, 1, 0x7fffffff, "interface index");
+  return result;
 }
 
 export function decodeAddress({
@@ -142,24 +139,24 @@ export const pathManagerCommands = {
     integer(id, 1, 255, "address id");
     return {
       command: "announce",
-      action: `announce ${end({ address, port })} to the peer of connection ${hex(token)}`,
-      attributes: { token, address: encodeAddress({ address, id, port, interfaceIndex, flags: signal }) },
+      action: () => `announce ${end({ address, port })} to the peer of connection ${hex(token)}`,
+      attributes: { token, address: encodeAddress({ address, id, port, interfaceIndex }, signal) },
     };
   },
   withdraw({ token, id }: WithdrawOptions): PathManagerCommand {
     return {
       command: "withdraw",
-      action: `withdraw address ${id} of connection ${hex(token)}`,
+      action: () => `withdraw address ${id} of connection ${hex(token)}`,
       attributes: { token, id: integer(id, 0, 255, "address id") },
     };
   },
   createSubflow({ token, local, remote, backup = false }: CreateSubflowOptions): PathManagerCommand {
     return {
       command: "createSubflow",
-      action: `create a subflow of connection ${hex(token)} from ${end(local)} to ${end(remote)}`,
+      action: () => `create a subflow of connection ${hex(token)} from ${end(local)} to ${end(remote)}`,
       attributes: {
         token,
-        address: encodeAddress({ ...local, flags: backup ? backupFlag : 0 }),
+        address: encodeAddress(local, backup ? backupFlag : 0),
         remote: encodeAddress({ address: remote.address, port: remote.port }),
       },
     };
@@ -167,7 +164,7 @@ export const pathManagerCommands = {
   destroySubflow({ token, local, remote }: SubflowEnds): PathManagerCommand {
     return {
       command: "destroySubflow",
-      action: `remove the subflow from ${end(local)} to ${end(remote)} of connection ${hex(token)}`,
+      action: () => `remove the subflow from ${end(local)} to ${end(remote)} of connection ${hex(token)}`,
       attributes: {
         token,
         address: encodeAddress({ address: local.address, port: local.port }),
@@ -178,10 +175,11 @@ export const pathManagerCommands = {
   setBackup({ token, local, remote, backup }: SubflowEnds & { readonly backup: boolean }): PathManagerCommand {
     return {
       command: "setFlags",
-      action: `make the subflow from ${end(local)} to ${end(remote)} of connection ${hex(token)} ${backup ? "a backup" : "no backup"}`,
+      action: () =>
+        `make the subflow from ${end(local)} to ${end(remote)} of connection ${hex(token)} ${backup ? "a backup" : "no backup"}`,
       attributes: {
         token,
-        address: encodeAddress({ address: local.address, port: local.port, flags: backup ? backupFlag : 0 }),
+        address: encodeAddress({ address: local.address, port: local.port }, backup ? backupFlag : 0),
         remote: encodeAddress({ address: remote.address, port: remote.port }),
       },
     };

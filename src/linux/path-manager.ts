@@ -78,9 +78,9 @@ export class PathManager implements Disposable {
     }
     let next = 0;
     return all.map((one) => {
-      if (!this.has(one.command)) return this.#unsupported(one);
+      if (!this.has(one.command)) return this.#unsupported({ action: one.action(), command: one.command });
       const error = errors[next++];
-      return error && explainPathManager(one.action, error, this.#netns);
+      return error && explainPathManager(one.action(), error, this.#netns);
     });
   }
 
@@ -128,7 +128,7 @@ export class PathManager implements Disposable {
   addEndpoint({ flags, ...options }: EndpointOptions): void {
     const action = `add endpoint ${end(options)}`;
     const bits = encodeFlags(flags);
-    this.#request(action, "addEndpoint", { address: encodeAddress({ ...options, flags: bits }) });
+    this.#request(action, "addEndpoint", { address: encodeAddress(options, bits) });
     const added = this.endpoints().find(
       (one) => one.address === normalAddress(options.address) && one.port === options.port,
     );
@@ -188,7 +188,7 @@ export class PathManager implements Disposable {
   }
 
   #request(action: string, command: PathManagerCommandName, attributes: PathManagerCommand["attributes"]): void {
-    this.run({ action, command, attributes } as PathManagerCommand);
+    this.run({ action: () => action, command, attributes } as PathManagerCommand);
   }
 
   #explained<T>(action: string, work: () => T): T {

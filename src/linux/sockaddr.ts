@@ -1,5 +1,4 @@
 /** `struct sockaddr_in` and `sockaddr_in6`, and IP addresses as text. */
-import { isIPv4, isIPv6 } from "node:net";
 import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
 
 export const AF_INET = 2;
@@ -7,17 +6,19 @@ export const AF_INET6 = 10;
 
 export type SocketAddress = { readonly address: string; readonly port: number };
 
-/** The address family of an address in text. @throws RangeError when it is not an IP address. */
-export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
-  if (isIPv4(address)) return AF_INET;
-  if (isIPv6(address)) return AF_INET6;
-  throw new RangeError(`Cannot use address ${address}: not an IP address`);
-}
-
 /** 4 or 16 bytes, without the zone. @throws RangeError when it is not an IP address. */
 export function addressBytes(address: string): Uint8Array {
-  familyOf(address);
-  return parseIpAddress(address.replace(/%.*$/, ""));
+  const zone = address.includes(":") ? address.indexOf("%") : -1;
+  try {
+    return parseIpAddress(zone < 0 ? address : address.slice(0, zone));
+  } catch (cause) {
+    throw new RangeError(`Cannot use address ${address}: not an IP address`, { cause });
+  }
+}
+
+/** The address family of an address in text. @throws RangeError when it is not an IP address. */
+export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
+  return addressBytes(address).length === 4 ? AF_INET : AF_INET6;
 }
 
 const mappedPrefix = parseIpAddress("::ffff:0.0.0.0").subarray(0, 12);

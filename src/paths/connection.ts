@@ -111,12 +111,7 @@ export class LiveConnection implements Connection {
       localId = this.#withId(address, port, (id) =>
         this.host.pathManager.createSubflow({
           token: this.token,
-          local: {
-            address,
-            id,
-            ...(port !== undefined && { port }),
-            ...(interfaceIndex !== undefined && { interfaceIndex }),
-          },
+          local: { address, id, port, interfaceIndex },
           remote: to,
           backup,
         }),
@@ -166,13 +161,7 @@ export class LiveConnection implements Connection {
 
   announce({ address, port, interfaceIndex }: Parameters<Connection["announce"]>[0]): number {
     const send = (id: number) =>
-      this.host.pathManager.announce({
-        token: this.token,
-        address,
-        id,
-        ...(port !== undefined && { port }),
-        ...(interfaceIndex !== undefined && { interfaceIndex }),
-      });
+      this.host.pathManager.announce({ token: this.token, address, id, port, interfaceIndex });
     return this.#withId(address, port, send, 1);
   }
 
