@@ -120,6 +120,8 @@ export class Model {
 
   #adopt(state: ConnectionState): void {
     const known = this.connections.get(state.token);
+    // It began while sockets were listed, after the subflows were: the event that says so is on its way. Or it has ended.
+    if (!known && state.subflows.length === 0) return;
     const connection = known ?? new LiveConnection(this.#host, factsOf(state));
     this.connections.set(state.token, connection);
     const wasEstablished = connection.established;

@@ -182,6 +182,16 @@ describe("Model", () => {
     expect([...kernel.model.connections.get(1)!.announced]).toEqual([[3, { id: 3, address: "10.0.9.2", port: 8443 }]]);
   });
 
+  test("tells once of a connection that began while all was read, before its first subflow was listed", () => {
+    const heard: string[] = [];
+    const kernel = new FakeKernel(listener("all", heard));
+    kernel.states = [state([])];
+    kernel.model.sync();
+    kernel.establish();
+    expect(heard).toEqual(["all created", "all established"]);
+    expect(kernel.model.connections.get(1)!.subflows).toHaveLength(1);
+  });
+
   test("takes a token that was given again for another connection", () => {
     const heard: string[] = [];
     const kernel = new FakeKernel(listener("all", heard));
