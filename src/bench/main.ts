@@ -14,7 +14,7 @@ async function run(names: readonly string[]): Promise<Row[]> {
   const rows: Row[] = [];
   for (const name of names) {
     const start = performance.now();
-    const progress = (what: string): void => say(`${name.padEnd(10)} ${elapsed(start)}  ${what}`);
+    const progress = (what: string): void => say(`${name.padEnd(13)} ${elapsed(start)}  ${what}`);
     progress("…");
     rows.push(...(await sections[name](progress)));
     progress("done");

@@ -8,6 +8,8 @@ test("formatTable() aligns numbers to the right and says nothing of a baseline t
     { name: "compilation", ms: 41 },
     { name: "a change", ms: 0.04, perSecond: 25_000 },
     { name: "transfer", mbitPerSecond: 9800, baseline: 10_000, ratio: 0.98 },
+    { name: "missed", quantity: 3, unit: "", baseline: 0, ratio: null },
+    { name: "delay", quantity: 90.5, unit: "µs", baseline: 181, ratio: 0.5 },
   ]);
   expect(table.split("\n")).toEqual([
     "                measured      baseline  ratio",
@@ -16,5 +18,7 @@ test("formatTable() aligns numbers to the right and says nothing of a baseline t
     "compilation      41.0 ms",
     "a change       0.0400 ms       25000/s",
     "transfer     9800 Mbit/s  10000 Mbit/s  0.980",
+    "missed                 3             0      -",
+    "delay            90.5 µs        181 µs  0.500",
   ]);
 });

@@ -34,7 +34,15 @@ export interface ThroughputRow {
   readonly baseline: number;
   readonly ratio: number;
 }
-export type Row = PacketRow | AckRow | ReadRow | DurationRow | ThroughputRow;
+/** Something counted or measured in its own unit; null where there is no baseline, or nothing to divide by. */
+export interface QuantityRow {
+  readonly name: string;
+  readonly quantity: number;
+  readonly unit: string;
+  readonly baseline: number | null;
+  readonly ratio: number | null;
+}
+export type Row = PacketRow | AckRow | ReadRow | DurationRow | ThroughputRow | QuantityRow;
 
 export function rounded(value: number, digits: number): number {
   return Number(value.toFixed(digits));
@@ -46,6 +54,12 @@ function cells(row: Row): string[] {
     return [row.name, ms, row.perSecond === undefined ? "" : `${row.perSecond.toFixed(0)}/s`, ""];
   }
   const ratio = row.ratio === null ? "-" : row.ratio.toFixed(3);
+  if ("unit" in row) {
+    const [quantity, baseline] = [row.quantity, row.baseline].map((value) =>
+      value === null ? "-" : `${value} ${row.unit}`.trimEnd(),
+    );
+    return [row.name, quantity, baseline, ratio];
+  }
   if ("mbitPerSecond" in row)
     return [row.name, `${row.mbitPerSecond.toFixed(0)} Mbit/s`, `${row.baseline.toFixed(0)} Mbit/s`, ratio];
   const baseline = row.baseline === null ? "-" : `${row.baseline.toFixed(1)} ns`;

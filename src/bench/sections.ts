@@ -8,6 +8,8 @@ import { linkedChains, timeLinked } from "./linked.ts";
 import { measureMembers } from "./members.ts";
 import { measureMetrics } from "./metrics.ts";
 import { timedPacket } from "./packets.ts";
+import { pathManagerRows } from "./path-manager-rows.ts";
+import { comparePathManagers } from "./path-managers.ts";
 import { checkAgreement, loadBaseline, loadChain, loadEmpty } from "./pair.ts";
 import { rounded, type Row } from "./report.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
@@ -147,5 +149,8 @@ export const sections: Readonly<Record<string, (say: Say) => Promise<Row[]>>> = 
         ratio: rounded(mappedNs / systemCallNs, 3),
       },
     ];
+  },
+  async "path-managers"(say) {
+    return pathManagerRows(await comparePathManagers(say));
   },
 };

@@ -1,0 +1,164 @@
+/**
+ * Who opens second subflows sooner, and for how much: mptcpd, a controller of ours and, for reference, the kernel, in turn on the
+ * same connections in the same lab. One connection after the other first, then as many as there can be.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { createLab, watchSteal, type Lab } from "../lab/index.ts";
+import {
+  joinDelayLab,
+  measureJoinDelays,
+  secondAddress,
+  startPathManager,
+  type JoinDelay,
+  type MeasuredJoinDelays,
+  type PathManagerChoice,
+} from "../lab/measure/join-delay.ts";
+import { watchPathManager } from "../linux/mptcp-events.ts";
+import { prepareMptcpd } from "./mptcpd.ts";
+import { costOf, memoryOf, type ProcessMemory } from "./processes.ts";
+import { measureRecovery, type Recovery } from "./recovery.ts";
+
+const rounds = 3;
+/** Code that has not run yet is slow, of ours above all; a daemon runs for days. */
+const warmUp = { count: 300, perSecond: 500, holdMs: 100 } as const;
+/** 1000 in all; each is over before the next one begins, but for its end. */
+const calm = { count: 334, perSecond: 200, holdMs: 300 } as const;
+export const stormPerSecond = 2000;
+const storm = { count: 3000, perSecond: stormPerSecond, holdMs: 1000 } as const;
+/** Until connections that were closed are gone, and their ends were told. */
+const settleMs = 400;
+const asleepMs = 2000;
+
+export type ManagerName = "emptcp" | "mptcpd" | "kernel";
+
+/** Connections under one manager, of all rounds. */
+export interface Series {
+  readonly delays: JoinDelay[];
+  connections: number;
+  missed: number;
+  /** Of each round, as it came out. */
+  readonly perSecond: number[];
+  /** Of the process. */
+  cpuMs: number;
+}
+
+export interface Measured {
+  readonly calm: Series;
+  readonly storm: Series;
+  /** After each round's connections. */
+  readonly memory: ProcessMemory[];
+  readonly asleep: { seconds: number; cpuMs: number; sleeps: number };
+  recovery?: Recovery;
+}
+
+export interface Comparison {
+  /** Of mptcpd, or why there is none. */
+  readonly mptcpd: { readonly version: string } | { readonly failure: string };
+  readonly eventsPerConnection: number;
+  readonly managers: Readonly<Partial<Record<ManagerName, Measured>>>;
+}
+
+export async function comparePathManagers(say: (what: string) => void): Promise<Comparison> {
+  const choices = new Map<ManagerName, PathManagerChoice>([["emptcp", ourController()]]);
+  const mptcpd = offerMptcpd(choices);
+  say("version" in mptcpd ? mptcpd.version : `no baseline, for mptcpd is not available: ${mptcpd.failure}`);
+  choices.set("kernel", { kind: "kernel", addresses: [secondAddress] });
+  const lab = await createLab(joinDelayLab);
+  try {
+    const managers: Partial<Record<ManagerName, Measured>> = {};
+    let eventsPerConnection = 0;
+    for (let round = 0; round < rounds; round++) {
+      // Each goes first once: what drifts meanwhile favours none.
+      const order = [...choices.keys()];
+      for (const name of [...order.slice(round % order.length), ...order.slice(0, round % order.length)]) {
+        const stolen = watchSteal();
+        eventsPerConnection = await measureRound(lab, choices.get(name)!, (managers[name] ??= nothingYet()));
+        say(`round ${round + 1} of ${rounds}, ${name}; ${stolen().toFixed(0)} % of the time was stolen`);
+      }
+    }
+    for (const name of choices.keys()) {
+      if (name === "kernel") continue;
+      managers[name]!.recovery = await measureRecovery(lab, choices.get(name)!);
+      say(`restart of ${name}`);
+    }
+    return { mptcpd, eventsPerConnection, managers };
+  } finally {
+    await lab.close();
+  }
+}
+
+function ourController(): PathManagerChoice {
+  const [cli, file] = ["../cli/main.js", "./second-subflow.js"].map((path) =>
+    fileURLToPath(new URL(path, import.meta.url)),
+  );
+  return {
+    kind: "command",
+    command: ["env", `SECOND_ADDRESS=${secondAddress}`, process.execPath, cli, "paths", "run", file],
+  };
+}
+
+function offerMptcpd(choices: Map<ManagerName, PathManagerChoice>): Comparison["mptcpd"] {
+  try {
+    const { version, command } = prepareMptcpd(secondAddress);
+    choices.set("mptcpd", { kind: "command", command });
+    return { version };
+  } catch (error) {
+    return { failure: (error as Error).message };
+  }
+}
+
+const series = (): Series => ({ delays: [], connections: 0, missed: 0, perSecond: [], cpuMs: 0 });
+
+function nothingYet(): Measured {
+  return { calm: series(), storm: series(), memory: [], asleep: { seconds: 0, cpuMs: 0, sleeps: 0 } };
+}
+
+/** @returns how many events the kernel tells of a connection */
+async function measureRound(lab: Lab, choice: PathManagerChoice, into: Measured): Promise<number> {
+  const manager = await startPathManager(lab, "client", choice);
+  try {
+    const eventsPerConnection = await countEvents(lab);
+    for (const [name, options] of Object.entries({ calm, storm })) {
+      const before = manager.pid === undefined ? 0 : costOf(manager.pid).cpuMs;
+      const measured = await measureJoinDelays(lab, options);
+      await sleep(settleMs);
+      manager.check();
+      add(into[name as "calm" | "storm"], measured, manager.pid === undefined ? 0 : costOf(manager.pid).cpuMs - before);
+    }
+    if (manager.pid !== undefined) {
+      into.memory.push(memoryOf(manager.pid));
+      await measureAsleep(manager.pid, into.asleep);
+      manager.check();
+    }
+    return eventsPerConnection;
+  } finally {
+    await manager.stop();
+  }
+}
+
+function add(series: Series, { delays, connections, missed, perSecond }: MeasuredJoinDelays, cpuMs: number): void {
+  series.delays.push(...delays);
+  series.connections += connections;
+  series.missed += missed;
+  series.perSecond.push(perSecond);
+  series.cpuMs += cpuMs;
+}
+
+/** Warms the manager up meanwhile. */
+async function countEvents(lab: Lab): Promise<number> {
+  let events = 0;
+  using _reader = watchPathManager({ event: () => events++ }, { netns: lab.host("client").netns });
+  await measureJoinDelays(lab, warmUp);
+  await sleep(settleMs);
+  return events / warmUp.count;
+}
+
+async function measureAsleep(pid: number, into: Measured["asleep"]): Promise<void> {
+  const [before, start] = [costOf(pid), performance.now()];
+  await sleep(asleepMs);
+  const after = costOf(pid);
+  into.seconds += (performance.now() - start) / 1000;
+  into.cpuMs += after.cpuMs - before.cpuMs;
+  into.sleeps += after.sleeps - before.sleeps;
+}
