@@ -49,10 +49,11 @@ export function bindSocket(fd: number, to: SocketAddress | Uint8Array): void {
 }
 
 /** Whether it is connected already; a non-blocking one is usually under way. */
-export function connectSocket(fd: number, to: SocketAddress): boolean {
-  const name = encodeSockaddr(to);
+export function connectSocket(fd: number, to: SocketAddress | Uint8Array): boolean {
+  const name = to instanceof Uint8Array ? to : encodeSockaddr(to);
   try {
-    check("connect", c.connect(fd, name, name.length), `${to.address} port ${to.port}`);
+    const result = c.connect(fd, name, name.length);
+    check("connect", result, to instanceof Uint8Array ? undefined : `${to.address} port ${to.port}`);
     return true;
   } catch (error) {
     if (hasErrno(error, "EINPROGRESS")) return false;

@@ -3,7 +3,7 @@
  * it, stays open for a while, and is closed. Arguments: `ShortClientOptions` as JSON; the last line it prints is a
  * `ShortClientResult`. Calls block; nothing else runs here.
  */
-import { AF_INET } from "../../linux/sockaddr.ts";
+import { AF_INET, encodeSockaddr } from "../../linux/sockaddr.ts";
 import * as sock from "../../linux/socket-calls.ts";
 
 export interface ShortClientOptions {
@@ -28,15 +28,13 @@ export interface ShortClientResult {
 }
 
 const IPPROTO_MPTCP = 262;
-const IPPROTO_TCP = 6;
-const TCP_CONGESTION = 13;
 const SOL_MPTCP = 284;
 const MPTCP_INFO = 1;
 const answerMs = 10_000;
 const againMs = 5;
 
 const options = JSON.parse(process.argv[2]) as ShortClientOptions;
-const congestionControl = new TextEncoder().encode("cubic");
+const server = encodeSockaddr(options);
 const request = new Uint8Array(4);
 new DataView(request.buffer).setUint32(0, options.responseBytes);
 const buffer = new Uint8Array(1 << 20);
@@ -54,12 +52,11 @@ let failure: string | undefined;
 function open(): number {
   const fd = sock.openSocket(AF_INET, sock.SOCK_STREAM, IPPROTO_MPTCP);
   try {
-    sock.setOption(fd, IPPROTO_TCP, TCP_CONGESTION, congestionControl);
-    sock.connectSocket(fd, options);
+    sock.connectSocket(fd, server);
     sock.sendBytes(fd, request);
     let left = options.responseBytes;
     while (left > 0) {
-      const length = sock.receive(fd, buffer, answerMs);
+      const length = sock.waitReadable(fd, answerMs) ? sock.receive(fd, buffer, 0) : undefined;
       if (!length) throw new Error(length === 0 ? "the answer was cut off" : `no answer for ${answerMs} ms`);
       left -= length;
     }

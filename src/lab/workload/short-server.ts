@@ -42,7 +42,7 @@ function serve(): void {
 function answer(fd: number): void {
   open.push(fd);
   try {
-    if (sock.receive(fd, buffer, answerMs) !== 4) return;
+    if (!sock.waitReadable(fd, answerMs) || sock.receive(fd, buffer, 0) !== 4) return;
     let left = new DataView(buffer.buffer).getUint32(0);
     while (left > 0) left -= sock.sendBytes(fd, block.subarray(0, Math.min(left, block.length)));
   } catch (error) {
