@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, expect, test, vi } from "vitest";
 import { listChains, openChain } from "../chain/index.ts";
 import { listInStack, openInStack } from "../instack/index.ts";
-import { parseDeviceCounters, type Lab, type Transfer } from "../lab/index.ts";
-import { setDefaultCongestionControl, withNetns } from "../linux/index.ts";
+import type { Lab, Transfer } from "../lab/index.ts";
+import { deviceCounters, setDefaultCongestionControl, withNetns } from "../linux/index.ts";
 import { emptcp } from "./testing/run.ts";
 import { createRouter, measureUplinks, startUpload } from "./testing/uplinks.ts";
 
@@ -119,8 +119,7 @@ async function kill(): Promise<void> {
 
 /** Bytes that an interface of the router has carried. */
 function counterOf(name: string): number {
-  const text = withNetns(lab!.host("router").netns, () => readFileSync("/proc/thread-self/net/dev", "utf8"));
-  const { received, sent } = parseDeviceCounters(text).get(name)!;
+  const { received, sent } = withNetns(lab!.host("router").netns, deviceCounters).get(name)!;
   return received.bytes + sent.bytes;
 }
 

@@ -22,11 +22,27 @@ export class NoSuchInterfaceError extends Error {
 }
 
 /** The names of the interfaces of the current network namespace. */
-export function interfaceNames(): string[] {
-  return readFileSync("/proc/thread-self/net/dev", "utf8")
-    .split("\n")
-    .map((line) => /^\s*([^\s:]+):/.exec(line)?.[1])
-    .filter((name) => name !== undefined);
+export const interfaceNames = (): string[] => [...deviceCounters().keys()];
+
+export type Traffic = { readonly bytes: number; readonly packets: number };
+export type DeviceCounters = { readonly received: Traffic; readonly sent: Traffic };
+
+/** What each interface of the current network namespace has carried since it is there. */
+export const deviceCounters = (): Map<string, DeviceCounters> =>
+  // /proc/self/net would show the namespace of the process's first thread.
+  parseDeviceCounters(readFileSync("/proc/thread-self/net/dev", "utf8"));
+
+/** /proc/net/dev as received and sent traffic by interface. */
+export function parseDeviceCounters(text: string): Map<string, DeviceCounters> {
+  const result = new Map<string, DeviceCounters>();
+  for (const line of text.split("\n")) {
+    const match = /^\s*([^:\s]+):\s*(.*)$/.exec(line);
+    if (match === null) continue;
+    const n = match[2].trim().split(/\s+/).map(Number);
+    if (n.length < 10) continue;
+    result.set(match[1], { received: { bytes: n[0], packets: n[1] }, sent: { bytes: n[8], packets: n[9] } });
+  }
+  return result;
 }
 
 /** The index of an interface of the current network namespace. @throws NoSuchInterfaceError */

@@ -1,10 +1,12 @@
 /** Runs controllers on the connections of a network namespace. */
 import {
   ConnectionReader,
+  deviceCounters,
   InterruptedDumpError,
   PathManager,
   watchAddresses,
   watchPathManager,
+  withNetns,
   type AddressWatcher,
   type LocalAddress,
   type MptcpEventReader,
@@ -69,6 +71,11 @@ export class ControllerRun implements Manager, Disposable {
 
   get addresses(): readonly LocalAddress[] {
     return (this.#addresses?.addresses ?? []).filter(isUsable);
+  }
+
+  carriedBytes(interfaceName: string): number | undefined {
+    const found = withNetns(this.#options.netns, deviceCounters).get(interfaceName);
+    return found && found.received.bytes + found.sent.bytes;
   }
 
   connection(token: number): Connection | undefined {

@@ -100,6 +100,8 @@ export interface Manager {
   readonly connections: readonly Connection[];
   /** Those that a subflow may come from: no loopback, no link-local, no deprecated ones. */
   readonly addresses: readonly LocalAddress[];
+  /** What an interface has carried, both ways, since it is there; undefined when it is not. */
+  carriedBytes(interfaceName: string): number | undefined;
   /** All commands as the kernel has them: endpoints and limits of its own path manager, too. */
   readonly pathManager: PathManager;
 }

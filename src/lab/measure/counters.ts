@@ -1,11 +1,12 @@
 /** Counters of a lab: what each link carried, and what the hosts' MPTCP stacks counted. */
 import { readFileSync } from "node:fs";
+import { parseDeviceCounters, type Traffic } from "../../linux/interfaces.ts";
 import { withNetns, type NetworkNamespace } from "../../linux/netns.ts";
 import type { Lab } from "../lab.ts";
 import { directions, wire } from "../plan.ts";
 import type { Direction } from "../spec.ts";
 
-export type Traffic = { readonly bytes: number; readonly packets: number };
+export { parseDeviceCounters, type Traffic } from "../../linux/interfaces.ts";
 
 export type LinkCounters = {
   /** What entered the link, behind the sender's rate limit; Ethernet frames. */
@@ -31,19 +32,6 @@ export function readLinkCounters(lab: Lab): LabCounters {
       return [link.name, Object.fromEntries(perDirection) as Record<Direction, LinkCounters>];
     }),
   );
-}
-
-/** /proc/net/dev as received and sent traffic by interface. */
-export function parseDeviceCounters(text: string): Map<string, { received: Traffic; sent: Traffic }> {
-  const result = new Map<string, { received: Traffic; sent: Traffic }>();
-  for (const line of text.split("\n")) {
-    const match = /^\s*([^:\s]+):\s*(.*)$/.exec(line);
-    if (match === null) continue;
-    const n = match[2].trim().split(/\s+/).map(Number);
-    if (n.length < 10) continue;
-    result.set(match[1], { received: { bytes: n[0], packets: n[1] }, sent: { bytes: n[8], packets: n[9] } });
-  }
-  return result;
 }
 
 /** The MPTCP counters of a host since it was made, by the kernel's names, e.g. `MPCapableSYNTX` (net/mptcp/mib.c). */

@@ -1,7 +1,7 @@
-import { PathManagerError, type LocalAddress } from "../../linux/index.ts";
+import type { LocalAddress } from "../../linux/index.ts";
 import { controller } from "../controller.ts";
 import type { Connection } from "../types.ts";
-import { isStranded, isThere, leave, localsFor, remotesOf, type Remote } from "./pairs.ts";
+import { isStranded, isThere, leave, localsFor, open, remotesOf, type Remote } from "./pairs.ts";
 
 export type FullmeshOptions = {
   /** How long to wait before a failed subflow is tried again, by what became of it. Default 1 s, 10 s, 30 s. */
@@ -11,6 +11,8 @@ export type FullmeshOptions = {
   /** Of each connection, the first one and those on their way included, whatever the peer announces. Default 8. */
   readonly mostSubflows?: number;
 };
+
+const pairOf = (local: string, { address, port }: Remote): string => `${local} ${address} ${port}`;
 
 /** An address comes before the routes from it. */
 const settleMs = 200;
@@ -30,20 +32,13 @@ export const fullmesh = (options: FullmeshOptions = {}) => {
   };
   /** Pairs that failed, until they are tried again. */
   const waiting = new WeakMap<Connection, Set<string>>();
-  const pairOf = (local: string, { address, port }: Remote) => `${local} ${address} ${port}`;
 
-  const open = (connection: Connection, local: LocalAddress, remote: Remote): void => {
+  const add = (connection: Connection, local: LocalAddress, remote: Remote): void => {
     if (connection.subflows.length + connection.pending.length >= mostSubflows) return;
     if (isThere(connection, local.address, remote)) return;
     if (waiting.get(connection)?.has(pairOf(local.address, remote))) return;
-    try {
-      connection.createSubflow({ local, remote });
-    } catch (error) {
-      // An address that has just gone comes again by itself, or not at all.
-      if (error instanceof PathManagerError && error.kind === "not-local") return;
-      if (!(error instanceof PathManagerError) || error.kind !== "unreachable") throw error;
-      retry(connection, local.address, remote, unreachableMs);
-    }
+    // An address that has just gone comes again by itself, or not at all.
+    if (open(connection, { local, remote }) === "unreachable") retry(connection, local.address, remote, unreachableMs);
   };
   const retry = (connection: Connection, local: string, remote: Remote, delayMs: number): void => {
     const pair = pairOf(local, remote);
@@ -56,7 +51,7 @@ export const fullmesh = (options: FullmeshOptions = {}) => {
   };
   const mesh = (connection: Connection): void => {
     for (const remote of remotesOf(connection))
-      for (const local of localsFor(connection, remote)) open(connection, local, remote);
+      for (const local of localsFor(connection, remote)) add(connection, local, remote);
   };
 
   return controller({

@@ -1,6 +1,6 @@
 /** Subflows by the addresses of their ends, which is what most controllers count. */
-import { familyOf, type LocalAddress } from "../../linux/index.ts";
-import type { Connection, Subflow } from "../types.ts";
+import { familyOf, PathManagerError, type LocalAddress } from "../../linux/index.ts";
+import type { Connection, NewSubflow, Subflow } from "../types.ts";
 
 export type Remote = { readonly address: string; readonly port: number };
 
@@ -32,6 +32,18 @@ export function addressOn(connection: Connection, name: string): LocalAddress | 
 /** The interface that a subflow leaves by. */
 export function interfaceOf({ connection, local }: Subflow): string | undefined {
   return connection.manager.addresses.find(({ address }) => address === local.address)?.interface;
+}
+
+/** @returns what is in the way: no route or no such family, or the local address, which has just gone */
+export function open(connection: Connection, subflow: NewSubflow): "unreachable" | "not-local" | undefined {
+  try {
+    connection.createSubflow(subflow);
+    return undefined;
+  } catch (error) {
+    const kind = error instanceof PathManagerError ? error.kind : undefined;
+    if (kind === "unreachable" || kind === "not-local") return kind;
+    throw error;
+  }
 }
 
 /** Gives up the subflows from an address that is gone: the kernel would go on sending from it, to nobody. */

@@ -19,15 +19,18 @@ export class FakeKernel {
   readonly commands: Command[] = [];
   readonly failures: ControllerFailure[] = [];
   readonly addresses: LocalAddress[] = [addressOf("10.0.1.1", "one"), addressOf("10.0.2.1", "two")];
+  /** What interfaces have carried. */
+  readonly carried = new Map<string, number>();
   /** What the next reading of everything finds. */
   states: ConnectionState[] = [];
   /** What the path manager throws from now on. */
   refusal: PathManagerError | undefined;
   readonly handlers = new Dispatcher((failure) => this.failures.push(failure));
   readonly model: Model;
+  readonly manager: Manager;
 
   constructor(...controllers: Controller[]) {
-    const { commands, addresses, handlers } = this;
+    const { commands, addresses, carried, handlers } = this;
     const refusal = () => this.refusal;
     const command = (name: string) => (options: Record<string, unknown>) => {
       const error = refusal();
@@ -38,17 +41,18 @@ export class FakeKernel {
     const pathManager = Object.fromEntries(names.map((name) => [name, command(name)]));
     const all = () => this.states;
     const model = (): Model => this.model;
-    const manager = {
+    this.manager = {
       get connections() {
         return [...model().connections.values()];
       },
       addresses,
-      pathManager,
+      carriedBytes: (name: string) => carried.get(name),
+      pathManager: pathManager as unknown as Manager["pathManager"],
     };
     const host: Host = {
       pathManager: pathManager as unknown as Host["pathManager"],
       reader: { all, info: () => undefined, subflow: () => undefined } as unknown as Host["reader"],
-      manager: manager as unknown as Manager,
+      manager: this.manager,
       later: (work) => handlers.later(work),
     };
     this.model = new Model(host, handlers);
