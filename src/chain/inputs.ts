@@ -2,7 +2,8 @@
 import { integerSizes, readRate, type ParameterType, type Policy } from "../policy/index.ts";
 import type { ConstantValue } from "../compiler/index.ts";
 import { interfaceIndex } from "../linux/interfaces.ts";
-import { formatMacAddress, parseIpAddress, parseIpPrefix, parseMacAddress, WireError } from "../wire/index.ts";
+import { WireError } from "../wire/errors.ts";
+import { formatMacAddress, parseIpAddress, parseIpPrefix, parseMacAddress } from "../wire/ip.ts";
 
 export type Input = number | bigint | boolean | string;
 export type InputRecord = Readonly<Record<string, Input | undefined>>;

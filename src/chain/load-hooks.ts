@@ -2,9 +2,11 @@
  * Runs in Node's module loader thread: strips types from `.ts` files, because Node 20 does not, and lets files anywhere import
  * `emptcp`. A module keeps its URL, by which a policy's source is found again.
  */
+import { fork, type ChildProcess } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import type { LoadHook, ResolveHook } from "node:module";
 import { fileURLToPath } from "node:url";
+import type { StripAnswer, StripRequest } from "./strip-types.ts";
 
 const isOwn = (specifier: string) => specifier === "emptcp" || specifier.startsWith("emptcp/");
 
@@ -22,16 +24,46 @@ export const load: LoadHook = async (url, context, nextLoad) => {
   return { format: "module", source: await stripTypes(path, text), shortCircuit: true };
 };
 
+/** The process that has the compiler, while there is something to do and a little longer: files import files. */
+let compiler: ChildProcess | undefined;
+let waiting = 0;
+let idle: NodeJS.Timeout | undefined;
+const keepCompilerMs = 500;
+
 async function stripTypes(path: string, text: string): Promise<string> {
-  const { default: ts } = await import("#typescript");
-  const { outputText, diagnostics = [] } = ts.transpileModule(text, {
-    fileName: path,
-    reportDiagnostics: true,
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, inlineSourceMap: true },
+  clearTimeout(idle);
+  const mine = (compiler ??= fork(fileURLToPath(new URL("./strip-types.js", import.meta.url)), { execArgv: [] }));
+  waiting++;
+  try {
+    const answer = await ask(mine, { path, text });
+    if ("error" in answer) throw new SyntaxError(answer.error);
+    return answer.source;
+  } finally {
+    waiting--;
+    const end = () => {
+      compiler = undefined;
+      if (mine.connected) mine.disconnect();
+    };
+    if (!mine.connected) end();
+    else if (waiting === 0) idle = setTimeout(end, keepCompilerMs);
+  }
+}
+
+async function ask(child: ChildProcess, request: StripRequest): Promise<StripAnswer> {
+  return await new Promise((resolve, reject) => {
+    const answered = (answer: StripAnswer) => {
+      if (answer.path !== request.path) return;
+      forget();
+      resolve(answer);
+    };
+    const failed = (reason: unknown) => {
+      forget();
+      const why = reason instanceof Error ? reason.message : `the process that does so ended (${String(reason)})`;
+      reject(new Error(`Cannot strip types from ${request.path}: ${why}`));
+    };
+    const ended = (code: number | null, signal: string | null) => failed(signal ?? code);
+    const forget = () => child.off("message", answered).off("exit", ended).off("error", failed);
+    child.on("message", answered).on("exit", ended).on("error", failed);
+    child.send(request);
   });
-  const first = diagnostics.find(({ category }) => category === ts.DiagnosticCategory.Error);
-  if (!first) return outputText;
-  const { line, character } = first.file!.getLineAndCharacterOfPosition(first.start!);
-  const reason = ts.flattenDiagnosticMessageText(first.messageText, " ");
-  throw new SyntaxError(`${path}:${line + 1}:${character + 1}: ${reason}`);
 }

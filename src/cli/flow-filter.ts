@@ -1,5 +1,6 @@
 /** Flows as a person names them, by one end or both. Pure. */
-import { formatIpAddress, parseIpAddress, WireError } from "../wire/index.ts";
+import { WireError } from "../wire/errors.ts";
+import { formatIpAddress, parseIpAddress } from "../wire/ip.ts";
 
 export interface Endpoint {
   /** In its usual form. */

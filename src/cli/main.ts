@@ -2,16 +2,6 @@
 /** The `emptcp` command. Exit codes: 0 done, 1 failed, 2 wrong use. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { addBuild } from "./commands/build.ts";
-import { addChain } from "./commands/chain.ts";
-import { addClean } from "./commands/clean.ts";
-import { addDemo } from "./commands/demo.ts";
-import { addDoctor } from "./commands/doctor.ts";
-import { addEvents } from "./commands/events.ts";
-import { addLab } from "./commands/lab.ts";
-import { addPaths } from "./commands/paths.ts";
-import { addStack } from "./commands/stack.ts";
-import { addWatch } from "./commands/watch.ts";
 import { describeError, UsageError } from "./errors.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -43,16 +33,21 @@ Start here:
 Exit codes: 0 done, 1 failed, 2 wrong use. EMPTCP_DEBUG=1 adds stack traces to errors.`,
   );
 
-addDoctor(program);
-addChain(program);
-addBuild(program);
-addLab(program);
-addDemo(program);
-addStack(program);
-addPaths(program);
-addWatch(program);
-addEvents(program);
-addClean(program);
+/** In the order of the help. One command does without what the others load. */
+const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  doctor: async () => (await import("./commands/doctor.ts")).addDoctor,
+  chain: async () => (await import("./commands/chain.ts")).addChain,
+  build: async () => (await import("./commands/build.ts")).addBuild,
+  lab: async () => (await import("./commands/lab.ts")).addLab,
+  demo: async () => (await import("./commands/demo.ts")).addDemo,
+  stack: async () => (await import("./commands/stack.ts")).addStack,
+  paths: async () => (await import("./commands/paths.ts")).addPaths,
+  watch: async () => (await import("./commands/watch.ts")).addWatch,
+  events: async () => (await import("./commands/events.ts")).addEvents,
+  clean: async () => (await import("./commands/clean.ts")).addClean,
+};
+const asked = Object.keys(commands).filter((name) => name === process.argv[2]);
+for (const name of asked.length > 0 ? asked : Object.keys(commands)) (await commands[name]())(program);
 
 // Whoever reads our output may stop early, as head does.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

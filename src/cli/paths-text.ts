@@ -1,7 +1,7 @@
 /** Connections and subflows as a person names and reads them. Pure. */
 import { createColors } from "picocolors";
 import type { ConnectionState, SubflowState } from "../linux/connections.ts";
-import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
+import { formatIpAddress, parseIpAddress } from "../wire/ip.ts";
 import { CommandError, UsageError } from "./errors.ts";
 import { matchesFlow, parseFlow, type Endpoint } from "./flow-filter.ts";
 import { formatBytes, formatTable, type Column } from "./table.ts";

@@ -1,5 +1,5 @@
 /** `struct sockaddr_in` and `sockaddr_in6`, and IP addresses as text. */
-import { formatIpAddress, parseIpAddress } from "../wire/index.ts";
+import { formatIpAddress, parseIpAddress } from "../wire/ip.ts";
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
