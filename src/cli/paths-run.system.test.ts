@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,9 +34,9 @@ const counts = () => listConnections(pair.client).map(({ subflows }) => subflows
 
 const watching = () => chainNames().filter((chain) => /^paths-timeouts-\d+-\d+$/.test(chain));
 
-async function run(): Promise<ChildProcess> {
+async function run(...flags: string[]): Promise<ChildProcess> {
   output = "";
-  const child = spawn(process.execPath, [built, "paths", "run", file(), "--netns", pair.client]);
+  const child = spawn(process.execPath, [built, "paths", "run", file(), "--netns", pair.client, ...flags]);
   children.push(child);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (output += data.toString()));
   await eventually(() => expect(output).toContain("Ctrl-C ends"));
@@ -65,6 +65,15 @@ test("emptcp paths run loads a file again when it changes, and keeps what runs w
   client.write("still there");
   const [data] = (await once(server, "data")) as [Buffer];
   expect(data.toString()).toBe("still there");
+});
+
+test("emptcp paths run --urgent runs at real-time priority, or the highest there is without", async () => {
+  write("export default ndiffports();");
+  const child = await run("--urgent");
+  // Of man 5 proc, without the first two fields, the second of which may have blanks.
+  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1].split(" ").map(Number);
+  const [nice, realtime] = [fields[19 - 3], fields[40 - 3]];
+  expect(realtime > 0 || nice === -20).toBe(true);
 });
 
 test("emptcp paths run shows what a handler throws with its place, and others go on", async () => {

@@ -1,6 +1,7 @@
 /** `emptcp paths run`: controllers from files, reloaded when the files change. */
 import type { Command } from "commander";
 import { activePathManager } from "../../linux/path-manager-errors.ts";
+import { runUrgently } from "../../linux/scheduling.ts";
 import { undoAtExit } from "../cleanup.ts";
 import { describeError } from "../errors.ts";
 import { print } from "../output.ts";
@@ -16,6 +17,7 @@ export function addPathsRun(paths: Command): void {
         "throws is shown with its stack, and the others go on.",
     )
     .argument("<files...>", ".ts, .js or .mjs")
+    .option("--urgent", "answer before ordinary processes run: at real-time priority, or the highest that is permitted")
     .option(...netnsOption)
     .addHelpText(
       "after",
@@ -33,7 +35,7 @@ Examples:
 
 const shown = (count: number) => `${count} connection${count === 1 ? "" : "s"}`;
 
-async function runCommand(files: string[], { netns }: { netns?: string }): Promise<void> {
+async function runCommand(files: string[], { netns, urgent }: { netns?: string; urgent?: true }): Promise<void> {
   // Not before it is needed: it loads the compiler.
   const { loadControllers, runControllers, watchFiles } = await import("../../paths/index.ts");
   let version = 0;
@@ -50,6 +52,7 @@ async function runCommand(files: string[], { netns }: { netns?: string }): Promi
       `emptcp: The path manager of connections that begin now is "${active}", which takes no commands about them; ` +
         "set sysctl net.mptcp.path_manager=userspace\n",
     );
+  if (urgent) runUrgently();
   const running = await runControllers(controllers, { netns });
   const names = (list: typeof controllers) => list.map(({ name }) => name).join(", ");
   print(`Running ${names(controllers)}: ${shown(running.connections.length)} so far; Ctrl-C ends`);

@@ -1,6 +1,6 @@
 /**
  * Figure 3 of the paper on subflow controllers: how long connections wait for their second subflow, when the kernel makes it and
- * when a controller does, which runs in a process of its own; on an idle machine and on a busy one.
+ * when a controller does, which runs in a process of its own, as urgent as others or more; on an idle machine and on a busy one.
  */
 import { spawn } from "node:child_process";
 import { cpus } from "node:os";
@@ -18,14 +18,16 @@ import { runnableModule } from "../runnable.ts";
 import { inTurn, type Experiment, type ExperimentOptions, type Findings } from "./experiment.ts";
 import { findings } from "./join-delay/report.ts";
 
-export const sides = ["kernel", "userspace"] as const;
+export const sides = ["kernel", "userspace", "urgent"] as const;
 export type Side = (typeof sides)[number];
 export const loads = ["idle", "busy"] as const;
 export type Load = (typeof loads)[number];
 
+const controllers = [{ name: "subflowFrom", options: { address: secondAddress } }] as const;
 const managers: Readonly<Record<Side, PathManagerChoice>> = {
   kernel: { kind: "kernel", addresses: [secondAddress] },
-  userspace: { kind: "controllers", controllers: [{ name: "subflowFrom", options: { address: secondAddress } }] },
+  userspace: { kind: "controllers", controllers },
+  urgent: { kind: "controllers", controllers, urgent: true },
 };
 
 export interface Plan {
@@ -39,7 +41,7 @@ export interface Plan {
 }
 
 const whole: Plan = { rounds: 5, connections: 200, warmUp: 50, responseBytes: 32 << 10, holdMs: 10 };
-const quick: Plan = { rounds: 1, connections: 25, warmUp: 10, responseBytes: 32 << 10, holdMs: 5 };
+const quick: Plan = { rounds: 1, connections: 20, warmUp: 5, responseBytes: 32 << 10, holdMs: 5 };
 
 export interface Measured extends Omit<MeasuredJoinDelays, "delays"> {
   readonly delays: readonly JoinDelay[];

@@ -1,7 +1,8 @@
 /**
- * Controllers in a process of their own, started in its host's namespace. Argument: a list of `ControllerChoice` as JSON. Ends
- * with its input.
+ * Controllers in a process of their own, started in its host's namespace. Argument: `ControllersChoice` as JSON. Ends with its
+ * input.
  */
+import { runUrgently } from "../../linux/scheduling.ts";
 import { controller, type Controller } from "../../paths/controller.ts";
 import * as shipped from "../../paths/controllers/index.ts";
 import { runControllers } from "../../paths/run.ts";
@@ -10,6 +11,12 @@ import { runControllers } from "../../paths/run.ts";
 export interface ControllerChoice {
   readonly name: keyof typeof shipped | "subflowFrom";
   readonly options?: object;
+}
+
+export interface ControllersChoice {
+  readonly controllers: readonly ControllerChoice[];
+  /** Before ordinary processes, as with `emptcp paths run --urgent`. */
+  readonly urgent?: true;
 }
 
 /** One more subflow, from an address, as soon as a connection of this host is established: the least a controller can do. */
@@ -24,5 +31,6 @@ const makers = { ...shipped, subflowFrom } as Readonly<Record<string, (options?:
 
 process.stdin.resume();
 process.stdin.on("end", () => process.exit(0));
-const choices = JSON.parse(process.argv[2]) as readonly ControllerChoice[];
-await runControllers(choices.map(({ name, options }) => makers[name](options)));
+const { controllers, urgent } = JSON.parse(process.argv[2]) as ControllersChoice;
+if (urgent) runUrgently();
+await runControllers(controllers.map(({ name, options }) => makers[name](options)));

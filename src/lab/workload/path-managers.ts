@@ -7,13 +7,13 @@ import { withNetns } from "../../linux/netns.ts";
 import { PathManager } from "../../linux/path-manager.ts";
 import type { Lab } from "../lab.ts";
 import { runnableModule } from "../runnable.ts";
-import type { ControllerChoice } from "./controllers-process.ts";
+import type { ControllersChoice } from "./controllers-process.ts";
 
 export type PathManagerChoice =
   /** The kernel's own, which opens a subflow from each of these addresses. */
   | { readonly kind: "kernel"; readonly addresses: readonly string[] }
   /** Controllers of `emptcp/paths` in a Node process of their own, as `emptcp paths run` would run them. */
-  | { readonly kind: "controllers"; readonly controllers: readonly ControllerChoice[] }
+  | ({ readonly kind: "controllers" } & ControllersChoice)
   /** A program that listens to the events of the path manager, e.g. mptcpd; it is ready once it does. */
   | { readonly kind: "command"; readonly command: readonly [string, ...string[]] }
   /** Nobody: connections are left to user space, in which the caller runs something. */
@@ -81,7 +81,7 @@ class Daemon {
     const [program, ...args] =
       choice.kind === "command"
         ? choice.command
-        : [process.execPath, runnableModule("lab/workload/controllers-process.ts"), JSON.stringify(choice.controllers)];
+        : [process.execPath, runnableModule("lab/workload/controllers-process.ts"), JSON.stringify(choice)];
     this.#label = choice.kind === "command" ? program : "the process of the controllers";
     const child = withNetns(lab.host(host).netns, () => spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] }));
     this.#child = child;

@@ -6,7 +6,11 @@ import type { Report, Section } from "../../report/report.ts";
 import type { Findings } from "../experiment.ts";
 import { loads, sides, type Load, type Measured, type Plan, type Results, type Side } from "../join-delay.ts";
 
-const sideNames: Readonly<Record<Side, string>> = { kernel: "in the kernel", userspace: "in user space" };
+const sideNames: Readonly<Record<Side, string>> = {
+  kernel: "in the kernel",
+  userspace: "in user space",
+  urgent: "in user space, urgent",
+};
 const loadNames: Readonly<Record<Load, string>> = { idle: "idle", busy: "every processor busy" };
 
 type Since = (delay: JoinDelay) => number | undefined;
@@ -19,9 +23,9 @@ const valuesOf = (rounds: readonly Measured[], since: Since) =>
 
 const signed = (us: number) => `${us < 0 ? "−" : "+"}${Math.abs(us).toFixed(0)} µs`;
 
-/** By how much user space is later: the median of what each round's two sides give, and on average of all connections. */
-function differences(results: Results, load: Load, since: Since) {
-  const { kernel, userspace } = results[load];
+/** By how much a side is later than the kernel: the median of what the rounds give, and on average of all connections. */
+function differences(results: Results, load: Load, side: Side, since: Since) {
+  const { kernel, [side]: userspace } = results[load];
   const of = (round: Measured) => summarizeDelays(valuesOf([round], since)).medianUs;
   const all = (rounds: readonly Measured[]) => summarizeDelays(valuesOf(rounds, since)).meanUs;
   return {
@@ -36,20 +40,22 @@ const cells = ({ medianUs, meanUs, p90Us, p99Us }: DelaySummary) =>
 
 function delaySection(results: Results, load: Load, id: string): Section {
   const title = `From the first SYN to that of the second subflow, ${loadNames[load]} (figure 3)`;
-  const { medianUs, meanUs } = differences(results, load, sinceSyn);
   const paper = { idle: "the paper: 23 µs on average", busy: "the paper: less than 37 µs" }[load];
+  const ordinary = differences(results, load, "userspace", sinceSyn);
+  const urgent = differences(results, load, "urgent", sinceSyn);
   return {
     id,
     title,
     text: [
-      `A controller in user space takes ${signed(medianUs)} at the median, ${signed(meanUs)} on average (${paper}).`,
+      `A controller in user space takes ${signed(ordinary.medianUs)} at the median, ${signed(ordinary.meanUs)} on average (${paper}); ` +
+        `an urgent one ${signed(urgent.medianUs)} and ${signed(urgent.meanUs)}.`,
       {
         idle:
           "Both wait for the same: the connection is fully established for its client when the server has acknowledged the request. " +
           "Then the kernel's path manager is put into a work queue, and user space is sent an event; both have to be woken.",
         busy:
-          "Whoever is to open the subflow, a kernel thread or a process, shares a processor with one that never sleeps, as do client " +
-          "and server; what the scheduler makes of that is more than what user space adds.",
+          "Whoever is to open the subflow, a kernel thread or a process, shares a processor with one that never sleeps, and waits for its " +
+          "turn; so do client and server. An urgent process (real-time priority, `emptcp paths run --urgent`) does not wait.",
       }[load],
     ],
     table: {
@@ -68,7 +74,7 @@ function delaySection(results: Results, load: Load, id: string): Section {
 function partsSection(results: Results): Section {
   const title = "The path manager's own share";
   const cpu = results.idle.userspace.map(({ cpuUsEach }) => cpuUsEach ?? 0);
-  const { medianUs, meanUs } = differences(results, "idle", sinceAcknowledged);
+  const { medianUs, meanUs } = differences(results, "idle", "userspace", sinceAcknowledged);
   const parts = {
     "the last packet of the handshake": sinceEstablished,
     "the server's acknowledgment": sinceAcknowledged,
@@ -151,7 +157,7 @@ export function findings(plan: Plan, results: Results): Findings {
         `${cpus().length} processors`,
       `${plan.rounds} rounds of ${plan.connections} connections, one after the other, on each side: a request, an answer of ${plan.responseBytes / 1024} KiB (the paper: 512), ${plan.holdMs} ms, close`,
       "in the kernel: an endpoint `subflow` on the second address; in user space: a controller in a Node process of its own, whose handler " +
-        "of `established` calls createSubflow() from that address; both connect to the address the first subflow has",
+        "of `established` calls createSubflow() from that address; both connect to the address the first subflow has; urgent: that process at real-time priority",
       `${plan.warmUp} connections before each round are not counted; sides in turn`,
       "busy: a process on each processor that never sleeps, with the same priority as all others",
       "times are the kernel's, of packets at the client's interface",
