@@ -117,12 +117,12 @@ describe("fullmesh()", () => {
 describe("backup()", () => {
   test("sends nothing over the backup until a timer passes the threshold; then the transfer goes on there alone", async () => {
     await makeLab();
-    const run = await start("client", backup({ interface: "two", thresholdMs: 700 }));
+    const run = await start("client", backup({ interface: "two", thresholdMs: 400 }));
     const running = await transfer();
     await eventually(() => expect(running.receivedBytes).toBeGreaterThan(1_000_000));
     expect(used(run)).toEqual([addresses.one]);
     expect(readLinkCounters(lab!)["two"].forward.sent.bytes).toBeLessThan(1000);
-    await lab!.setLink("one", { lossPercent: 100 });
+    await lab!.setLink("one", { lossPercent: 30 });
     const before = running.receivedBytes;
     await eventually(() => expect(used(run)).toEqual([addresses.two]));
     await eventually(() => expect(running.receivedBytes - before).toBeGreaterThan(1_000_000));
@@ -204,9 +204,9 @@ describe("refresh()", () => {
 });
 
 describe("streaming()", () => {
-  test("has one subflow while blocks arrive in time, helps when they are late, and leaves a dead path", async () => {
+  test("has one subflow while blocks arrive in time, another when they are late, and none that holds them up", async () => {
     await makeLab();
-    const run = await start("client", streaming({ checkMs: 250, thresholdMs: 1000 }));
+    const run = await start("client", streaming({ checkMs: 250 }));
     const { client, server } = await connectHosts(lab!, { address: addresses.server });
     let [sent, received] = [0, 0];
     server.on("data", (data: Buffer) => (received += data.length));
@@ -217,10 +217,7 @@ describe("streaming()", () => {
     try {
       await eventually(() => expect(received).toBe(4 * 65_536));
       expect(used(run)).toEqual([addresses.one]);
-      // Half a block takes longer than it may.
-      await lab!.setLink("one", { rateMbit: 0.5 });
-      await eventually(() => expect(used(run)).toEqual([addresses.one, addresses.two]));
-      await lab!.setLink("one", { lossPercent: 100 });
+      await lab!.setLink("one", { lossPercent: 30 });
       await eventually(() => expect(used(run)).toEqual([addresses.two]));
       clearInterval(blocks);
       await eventually(() => expect(received).toBe(sent));

@@ -35,6 +35,10 @@ export const experiments: Readonly<Record<string, ExperimentEntry>> = {
     summary: "a path goes bad under an upload, and a backup is there (about 3 minutes)",
     load: async () => (await import("./smart-backup.ts")).smartBackup,
   },
+  "smart-streaming": {
+    summary: "blocks due within a second, over a path that loses packets (about 3 minutes)",
+    load: async () => (await import("./smart-streaming.ts")).smartStreaming,
+  },
   "join-delay": {
     summary: "second subflows by the kernel and by a controller: how much later (about 2 minutes)",
     load: async () => (await import("./join-delay.ts")).joinDelay,

@@ -1,5 +1,5 @@
 import { controller } from "../controller.ts";
-import type { Connection } from "../types.ts";
+import type { Connection, Subflow } from "../types.ts";
 import { isThere, localsFor } from "./pairs.ts";
 
 export type StreamingOptions = {
@@ -11,8 +11,16 @@ export type StreamingOptions = {
   readonly thresholdMs?: number;
 };
 
-/** How often is looked whether the application has begun another block. */
+/** How often is looked what the application has written and the peer acknowledged. */
 const lookMs = 50;
+
+type Block = {
+  /** Number of its first byte. */
+  readonly start: bigint;
+  readonly atMs: number;
+  /** Those that were there when it began. */
+  readonly subflows: ReadonlySet<Subflow>;
+};
 
 /** A subflow from an address that has none. */
 function help(connection: Connection): void {
@@ -21,33 +29,61 @@ function help(connection: Connection): void {
   if (local) connection.createSubflow({ local });
 }
 
+const count = ({ subflows, pending }: Connection) => subflows.length + pending.length;
+
+/**
+ * What a late block waits for, the longest timer first: subflows that retransmit in vain; those that are busy while nothing is
+ * acknowledged for longer than their round trips vary; those that are busy while one that was there when the block began is not.
+ */
+function holdingUp({ subflows }: Connection, block: Block, silentMs: number): Subflow[] {
+  const all = subflows.flatMap((subflow) => {
+    const tcp = subflow.info()?.tcp;
+    return tcp ? [{ subflow, tcp, isBusy: tcp.unacked + tcp.notsentBytes > 0 }] : [];
+  });
+  const isIdle = all.some(({ subflow, isBusy }) => !isBusy && block.subflows.has(subflow));
+  return all
+    .filter(({ isBusy }) => isBusy)
+    .filter(({ tcp }) => isIdle || tcp.backoff > 0 || silentMs > lookMs + (tcp.rttUs + 4 * tcp.rttvarUs) / 1000)
+    .sort((a, b) => b.tcp.rtoUs - a.tcp.rtoUs)
+    .map(({ subflow }) => subflow);
+}
+
 /**
  * For senders of one block every so often, each of which is to arrive before the next: one subflow as long as it suffices;
- * another when a block is late half-way through; none whose retransmission timer has grown so long that a block would wait for it
- * (section 4.3 of the SMAPP paper). A block begins when the application writes after a time in which it did not.
+ * another when a block is late half-way through; none that a late block waits for, since what a closed subflow has not brought
+ * over leaves by the others at once (section 4.3 of the SMAPP paper, which closes by the timer alone). A block begins when the
+ * application writes after a time in which it did not.
  */
 export const streaming = ({ checkMs = 500, leastBytes = 32 * 1024, thresholdMs = 1000 }: StreamingOptions = {}) =>
   controller({
     name: "streaming",
     filter: ({ serverSide }) => !serverSide,
     established(connection) {
-      let written = connection.info()?.writeSeq ?? 0n;
-      let isWriting = false;
-      const check = (start: bigint) => {
-        const info = connection.info();
-        if (info?.unackedBytes && BigInt.asIntN(64, info.sndUna - start) < leastBytes) help(connection);
-      };
+      let block: Block | undefined;
+      let before = connection.info();
+      let [isWriting, ackedAtMs] = [false, 0];
       connection.every(lookMs, () => {
-        const now = connection.info()?.writeSeq ?? written;
-        const start = written;
-        if (now !== written && !isWriting) connection.after(checkMs - lookMs, () => check(start));
-        isWriting = now !== written;
-        written = now;
+        const info = connection.info();
+        if (!info) return;
+        const { writeSeq, sndUna } = before ?? info;
+        const nowMs = performance.now();
+        const hasWritten = info.writeSeq !== writeSeq;
+        if (hasWritten && !isWriting)
+          block = { start: writeSeq, atMs: nowMs - lookMs, subflows: new Set(connection.subflows) };
+        if (info.sndUna !== sndUna) ackedAtMs = nowMs;
+        [before, isWriting] = [info, hasWritten];
+        if (!block || !info.unackedBytes || nowMs < block.atMs + checkMs) return;
+        const held = holdingUp(connection, block, nowMs - ackedAtMs);
+        if (held.length > 0 || BigInt.asIntN(64, info.sndUna - block.start) < leastBytes) help(connection);
+        for (const subflow of held) if (connection.subflows.length > 1) connection.removeSubflow(subflow);
       });
     },
     timeout(subflow, rtoMs, connection) {
       if (rtoMs < thresholdMs) return;
-      if (connection.subflows.length + connection.pending.length < 2) help(connection);
-      if (connection.subflows.length + connection.pending.length > 1) connection.removeSubflow(subflow);
+      if (count(connection) < 2) help(connection);
+      if (count(connection) > 1) connection.removeSubflow(subflow);
+    },
+    subflowClosed(_subflow, connection) {
+      if (count(connection) === 0) help(connection);
     },
   });
