@@ -3,7 +3,6 @@
  * sockets for commands described by tables (include/uapi/linux/genetlink.h).
  */
 import {
-  concat,
   decodeAttributes,
   encodeAttributes,
   NetlinkSocket,
@@ -94,14 +93,23 @@ export function parseFamily({ payload }: Pick<NetlinkMessage, "payload">): Gener
   };
 }
 
-const encodeCommand = (command: number, version: number, attributes: Uint8Array): Uint8Array =>
-  concat([Uint8Array.of(command, version, 0, 0), attributes]);
+function encodeCommand<T extends AttributeTable>(
+  command: number,
+  version: number,
+  table: T,
+  values: Attributes<T>,
+): Uint8Array {
+  const bytes = encodeAttributes(table, values, headerLength);
+  bytes[0] = command;
+  bytes[1] = version;
+  return bytes;
+}
 
 /** A family of the running kernel; undefined when it has none of the name. @throws NetlinkError */
 export function findFamily(socket: NetlinkSocket, name: string): GenericFamily | undefined {
   try {
-    const attributes = encodeAttributes(controlAttributes, { name });
-    const answers = socket.ask(GENL_ID_CTRL, 0, encodeCommand(CTRL_CMD_GETFAMILY, CTRL_VERSION, attributes));
+    const request = encodeCommand(CTRL_CMD_GETFAMILY, CTRL_VERSION, controlAttributes, { name });
+    const answers = socket.ask(GENL_ID_CTRL, 0, request);
     return answers.map(parseFamily).find((family) => family !== undefined);
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return undefined;
@@ -214,7 +222,7 @@ export class CommandSocket<T extends FamilyTable> implements Disposable {
   #encode<C extends keyof T["commands"]>(command: C, values: CommandAttributes<T, C>): Uint8Array {
     if (!this.#open) throw new Error(`Cannot send a command to ${this.#table.name}: the socket is closed`);
     const { id, attributes } = this.#entry(command);
-    return encodeCommand(id, this.family.version, encodeAttributes(attributes, values));
+    return encodeCommand(id, this.family.version, attributes, values);
   }
 
   #decode<C extends keyof T["commands"]>(command: C, messages: NetlinkMessage[]): CommandAttributes<T, C>[] {
@@ -226,10 +234,11 @@ export class CommandSocket<T extends FamilyTable> implements Disposable {
 
   /** The attributes in the kernel's own description of a command; empty where it has none to give. */
   #readPolicy(operation: number): Set<number> {
-    const request = encodeAttributes(controlAttributes, { id: this.family.id, operation });
+    const values = { id: this.family.id, operation };
+    const request = encodeCommand(CTRL_CMD_GETPOLICY, CTRL_VERSION, controlAttributes, values);
     let answers: NetlinkMessage[];
     try {
-      answers = this.#socket.dump(GENL_ID_CTRL, encodeCommand(CTRL_CMD_GETPOLICY, CTRL_VERSION, request));
+      answers = this.#socket.dump(GENL_ID_CTRL, request);
     } catch (error) {
       if (hasErrno(error, "EOPNOTSUPP", "EINVAL", "ENODATA", "ENOENT")) return new Set();
       throw error;

@@ -79,42 +79,34 @@ export function decodeMessages(bytes: Uint8Array): NetlinkMessage[] {
   return messages;
 }
 
-/** Attributes in the order of `values`. @throws RangeError for a name that the table does not know. */
-export function encodeAttributes<T extends AttributeTable>(table: T, values: Attributes<T>): Uint8Array {
-  const bytes = new Uint8Array(attributesLength(table, values));
-  writeAttributes(table, values, { bytes, data: new DataView(bytes.buffer) }, 0);
-  return bytes;
+/**
+ * Attributes in the order of `values`.
+ * @param room left for a header before them, in bytes
+ * @throws RangeError for a name that the table does not know
+ */
+export function encodeAttributes<T extends AttributeTable>(table: T, values: Attributes<T>, room = 0): Uint8Array {
+  scratch.bytes.fill(0, 0, room);
+  return scratch.bytes.slice(0, writeAttributes(table, values, scratch, room));
 }
 
 /** The same bytes, whole and by numbers. */
 type Memory = { readonly bytes: Uint8Array; readonly data: DataView };
 
-function attributesLength(table: AttributeTable, values: Attributes<AttributeTable>): number {
-  let length = 0;
-  for (const name of Object.keys(values)) {
-    const entry = table[name];
-    if (entry === undefined) throw new RangeError(`Cannot encode attribute ${name}: not in the table`);
-    length += align(attributeHeaderLength + valueLength(entry[1], values[name]));
-  }
-  return length;
-}
-
-function valueLength(kind: AttributeKind, value: unknown): number {
-  if (typeof kind === "object") return attributesLength(kind, value as Attributes<AttributeTable>);
-  if (kind === "bytes") return (value as Uint8Array).length;
-  if (kind === "string") return Buffer.byteLength(value as string) + 1;
-  return scalars[kind][0];
-}
+/** Where attributes are written before their length is known; no attribute is longer than 64 KiB. */
+const scratch = ((bytes) => ({ bytes, data: new DataView(bytes.buffer) }))(new Uint8Array(80 * 1024));
 
 /** @returns where they end */
 function writeAttributes(table: AttributeTable, values: Attributes<AttributeTable>, to: Memory, start: number): number {
   let at = start;
   for (const name of Object.keys(values)) {
-    const [id, kind] = table[name];
-    const end = writeValue(kind, values[name], to, at + attributeHeaderLength);
+    const entry = table[name];
+    if (entry === undefined) throw new RangeError(`Cannot encode attribute ${name}: not in the table`);
+    const [id, kind] = entry;
+    let end = writeValue(kind, values[name], to, at + attributeHeaderLength);
     to.data.setUint16(at, end - at, true);
     to.data.setUint16(at + 2, id | (typeof kind === "object" ? NLA_F_NESTED : 0), true);
-    at = align(end);
+    while ((end & 3) !== 0) to.bytes[end++] = 0;
+    at = end;
   }
   return at;
 }
@@ -126,7 +118,11 @@ function writeValue(kind: AttributeKind, value: unknown, to: Memory, at: number)
     to.bytes.set(value as Uint8Array, at);
     return at + (value as Uint8Array).length;
   }
-  if (kind === "string") return at + encoder.encodeInto(value as string, to.bytes.subarray(at)).written + 1;
+  if (kind === "string") {
+    const end = at + encoder.encodeInto(value as string, to.bytes.subarray(at)).written;
+    to.bytes[end] = 0;
+    return end + 1;
+  }
   const [size, , write] = scalars[kind];
   write(to.data, at, value as never);
   return at + size;

@@ -4,6 +4,7 @@
  */
 import { errnos, SystemCallError } from "./ffi.ts";
 import { CommandSocket } from "./generic-netlink.ts";
+import { NetlinkError } from "./netlink.ts";
 import type { NetworkNamespace } from "./netns.ts";
 import {
   asIpv6,
@@ -63,25 +64,34 @@ export class PathManager implements Disposable {
   }
 
   /** @throws PathManagerError */
-  run(command: PathManagerCommand): void {
-    const [error] = this.runAll([command]);
-    if (error) throw error;
+  run(one: PathManagerCommand): void {
+    if (!this.has(one.command)) throw this.#unsupported({ action: one.action(), command: one.command });
+    try {
+      this.#socket.request(one.command, one.attributes);
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+      const left = this.#again(one, error);
+      if (left) throw explainPathManager(one.action(), left, this.#netns);
+    }
   }
 
   /** Sends commands together; the kernel does them in order, whatever becomes of others. For each its error, or undefined. */
   runAll(all: readonly PathManagerCommand[]): (PathManagerError | undefined)[] {
     const possible = all.filter(({ command }) => this.has(command));
     const errors = possible.length > 0 ? this.#socket.requestAll(possible) : [];
-    for (const [i, error] of errors.entries()) {
-      const again = error && hasErrno(error, "ESRCH") ? asIpv6(possible[i]) : undefined;
-      if (again) [errors[i]] = this.#socket.requestAll([again]);
-    }
     let next = 0;
     return all.map((one) => {
       if (!this.has(one.command)) return this.#unsupported({ action: one.action(), command: one.command });
       const error = errors[next++];
-      return error && explainPathManager(one.action(), error, this.#netns);
+      const left = error && this.#again(one, error);
+      return left && explainPathManager(one.action(), left, this.#netns);
     });
+  }
+
+  /** What may have been refused for the family of its addresses is tried with the other. @returns what is wrong then */
+  #again(one: PathManagerCommand, error: NetlinkError): NetlinkError | undefined {
+    const mapped = hasErrno(error, "ESRCH") ? asIpv6(one) : undefined;
+    return mapped ? this.#socket.requestAll([mapped])[0] : error;
   }
 
   /** Tells the peer of an address. @throws PathManagerError, RangeError */
