@@ -1,5 +1,13 @@
 /** Connections without a kernel: events are made up, commands are written down. */
-import type { ConnectionState, LocalAddress, MptcpEvent, PathManagerError } from "../../linux/index.ts";
+import type {
+  ConnectionState,
+  LocalAddress,
+  MptcpCounters,
+  MptcpEvent,
+  PathManagerError,
+  SocketAddress,
+  TcpInfo,
+} from "../../linux/index.ts";
 import type { Host } from "../connection.ts";
 import { Dispatcher, type ControllerFailure } from "../dispatch.ts";
 import { Model } from "../model.ts";
@@ -23,6 +31,9 @@ export class FakeKernel {
   readonly carried = new Map<string, number>();
   /** What the next reading of everything finds. */
   states: ConnectionState[] = [];
+  /** What the kernel counts of the connection, and knows of its subflows, by local address. */
+  counters: Partial<MptcpCounters> | undefined;
+  readonly subflowStates = new Map<string, { readonly tcp: Partial<TcpInfo> }>();
   /** What the path manager throws from now on. */
   refusal: PathManagerError | undefined;
   readonly handlers = new Dispatcher((failure) => this.failures.push(failure));
@@ -51,7 +62,11 @@ export class FakeKernel {
     };
     const host: Host = {
       pathManager: pathManager as unknown as Host["pathManager"],
-      reader: { all, info: () => undefined, subflow: () => undefined } as unknown as Host["reader"],
+      reader: {
+        all,
+        info: () => this.counters,
+        subflow: ({ address }: SocketAddress) => this.subflowStates.get(address),
+      } as unknown as Host["reader"],
       manager: this.manager,
       later: (work) => handlers.later(work),
     };
