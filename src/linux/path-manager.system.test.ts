@@ -176,8 +176,8 @@ describe("PathManager, where user space manages paths", () => {
     manager.createSubflow({ token, local: { address: addresses.client[1], id: 1 }, remote });
     expect(create({ address: addresses.client[1], id: 2 })).toMatchObject({ kind: "in-use" });
     expect(create({ address: "2001:db8::1", id: 3 }, { address: "2001:db8::2", port: 80 })).toMatchObject({
-      kind: "invalid",
-      message: expect.stringContaining("families mismatch") as unknown,
+      kind: "unreachable",
+      message: expect.stringContaining("an IPv4 socket takes no IPv6 subflows") as unknown,
     });
     const gone = refused(() =>
       manager.createSubflow({ token: 1, local: { address: addresses.client[1], id: 1 }, remote }),
