@@ -120,7 +120,7 @@ const making = () => {
   return existsSync(path) ? readdirSync(path).filter((entry) => entry.endsWith(`change+${name}`)) : [];
 };
 
-const rounds = 8;
+const rounds = 5;
 /** Milliseconds that a change takes after its directory was made, and a little more. */
 const spread = 60;
 

@@ -60,9 +60,9 @@ const edits: readonly ((chain: { selectors: SelectorChain; actors: ActorChain },
 ];
 
 test.each<[string, ChainOptions, number, number]>([
-  ["tcx", {}, 10_000, 250],
-  ["xdp", { hook: "xdp", direction: "ingress" }, 2000, 40],
-  ["linked", { mode: "linked" }, 2000, 40],
+  ["tcx", {}, 4000, 40],
+  ["xdp", { hook: "xdp", direction: "ingress" }, 1600, 16],
+  ["linked", { mode: "linked" }, 1600, 16],
 ])("no packet meets half a change on %s, and every byte arrives", async (title, options, sets, replacements) => {
   const running = submit(title, options);
   const transfer = await startTransfer(lab);

@@ -31,12 +31,14 @@ const figures = { "4": [1, 2, 3], "5": [1, 2, 3] } as const;
 const pairing: Contest = { tcps: 1, subflows: 2 };
 
 interface Plan {
+  readonly controls: readonly Control[];
   readonly contests: readonly Contest[];
   readonly rounds: number;
   readonly warmUpMs: number;
   readonly measureMs: number;
 }
 const whole: Plan = {
+  controls,
   contests: [
     ...figures["5"].map((subflows) => ({ tcps: 1, subflows })),
     ...figures["4"].slice(1).map((tcps) => ({ tcps, subflows: 2 })),
@@ -45,7 +47,15 @@ const whole: Plan = {
   warmUpMs: 3000,
   measureMs: 12_000,
 };
-const quick: Plan = { contests: [pairing, { tcps: 1, subflows: 3 }], rounds: 1, warmUpMs: 1500, measureMs: 3000 };
+const quick: Plan = {
+  controls: [uncoupled, "balia"],
+  contests: [pairing, { tcps: 1, subflows: 3 }],
+  rounds: 1,
+  warmUpMs: 1500,
+  measureMs: 2500,
+};
+
+const lossBasedOf = (plan: Plan) => lossBased.filter((control) => plan.controls.includes(control));
 
 /** Sets of paths: TCP on one or the other, MPTCP on both. */
 const sets = [[0], [1], [0, 1]] as const;
@@ -130,6 +140,7 @@ async function measure(
   }
 }
 
+/** Of the plan's controls. */
 type Samples = Readonly<Record<Control, readonly Sample[]>>;
 
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
@@ -137,7 +148,7 @@ async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): 
   const places = placesOf(plan);
   await using lab = await createLab(together([...places.bottlenecks, places.pool]));
   const coupling = new Coupling(lab);
-  const samples: Samples = await inTurn(controls, plan.rounds, async (control, round) => {
+  const samples: Samples = await inTurn(plan.controls, plan.rounds, async (control, round) => {
     const sample = await measure(lab, plan, places, coupling, control);
     const ratios = sample.outcomes.map((outcome) => ratio(outcome).toFixed(2)).join(", ");
     onProgress(`${control}, round ${round + 1} of ${plan.rounds}: MPTCP has ${ratios} of what a TCP has`);
@@ -168,7 +179,9 @@ function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section
     title,
     text: [
       `With ${varied(last)} ${id === "5" ? "subflows" : "TCP connections"} MPTCP has ${show(uncoupled)} what a TCP has, uncoupled; ` +
-        `${lossBased.map((control) => `${show(control)} under ${control}`).join(", ")}.`,
+        `${lossBasedOf(plan)
+          .map((control) => `${show(control)} under ${control}`)
+          .join(", ")}.`,
       id === "5"
         ? "Uncoupled, every subflow takes a share. Coupled, they grow together no faster than one TCP on the best of their paths " +
           "would: about one share, however many there are, as in the paper. Somewhat less where each has a window of a few " +
@@ -187,7 +200,7 @@ function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section
         { title: "an equal share", number: true },
       ],
       rows: contests.flatMap((contest) =>
-        controls.map((name) => {
+        plan.controls.map((name) => {
           const outcomes = at(name, contest.index);
           return [
             String(varied(contest)),
@@ -206,7 +219,7 @@ function figure(plan: Plan, samples: Samples, id: keyof typeof figures): Section
       x: { label: x },
       y: { label: "MPTCP to a TCP" },
       groups: contests.map((contest) => String(varied(contest))),
-      series: controls.map((name) => ({
+      series: plan.controls.map((name) => ({
         name,
         bars: contests.map(({ index }) => spreadOf(at(name, index).map(ratio))),
       })),
@@ -261,7 +274,8 @@ function findings(plan: Plan, samples: Samples): Findings {
     several.map((index) => median(samples[name].map(({ outcomes }) => ratio(outcomes[index]))));
   const everything = Object.values(samples).flat();
   const best = median(everything.map(({ pooledMbit }) => pooledMbit[0]));
-  const pooled = lossBased.map((name) => median(samples[name].map(({ pooledMbit }) => pooledMbit[2])) / best);
+  const coupled = lossBasedOf(plan);
+  const pooled = coupled.map((name) => median(samples[name].map(({ pooledMbit }) => pooledMbit[2])) / best);
   const uncoupledRatios = ratiosOf(uncoupled);
   return {
     title: "Fairness: MPTCP beside TCP at one bottleneck",
@@ -271,7 +285,7 @@ function findings(plan: Plan, samples: Samples): Findings {
     setup: [
       `a router before a link of ${bottleneck.rateMbit} Mbit/s, ${bottleneck.rttMs} ms and a drop-tail queue of ${bottleneck.queueMs} ms; TCP (reno) and MPTCP send through it from hosts of their own`,
       `disjoint: ${disjoint.map(({ rateMbit, rttMs }) => `${rateMbit} Mbit/s at ${rttMs} ms`).join(" and ")}, nobody else on them`,
-      `MPTCP's subflows under ${controls.join(", ")}; further subflows join other ports of the same address`,
+      `MPTCP's subflows under ${plan.controls.join(", ")}; further subflows join other ports of the same address`,
       `${plan.rounds} rounds, controls in turn, ${plan.measureMs / 1000} s after ${plan.warmUpMs / 1000} s; all contests at the same time, each at a bottleneck of its own; medians, least and greatest`,
     ],
     sections: [...(plan === whole ? [figure(plan, samples, "4")] : []), figure(plan, samples, "5"), pooling(samples)],
@@ -283,8 +297,8 @@ function findings(plan: Plan, samples: Samples): Findings {
       },
       {
         what: "coupled by what they lose, they took less than uncoupled",
-        ok: median(lossBased.flatMap(ratiosOf)) < median(uncoupledRatios),
-        seen: `${lossBased
+        ok: median(coupled.flatMap(ratiosOf)) < median(uncoupledRatios),
+        seen: `${coupled
           .map(
             (control) =>
               `${control} ${ratiosOf(control)

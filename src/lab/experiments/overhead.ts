@@ -52,14 +52,14 @@ const whole: Plan = {
 };
 const quick: Plan = {
   operations: { rounds: 1, repeats: 5000, names: ["src", "packet_type", "record", "mark", "mac_modify"] },
-  concurrent: [1, 50],
+  concurrent: [20],
   rounds: 1,
   flows: 10,
-  tuples: [1, 500],
-  tuplePackets: 500,
-  granularityFlows: 20,
+  tuples: [1, 200],
+  tuplePackets: 200,
+  granularityFlows: 10,
   cpuRounds: 1,
-  cpuMs: 300,
+  cpuMs: 200,
 };
 
 type Progress = (text: string) => void;

@@ -27,6 +27,7 @@ const whole: Plan = {
   ],
   warmUpMs: 1800,
   measureMs: 2000,
+  acquaintSeconds: 1.5,
   sizesKilobytes: [500, 1000, 2000],
   flowsPerSize: 3,
   concurrent: [5, 20],
@@ -34,11 +35,12 @@ const whole: Plan = {
 };
 const quick: Plan = {
   bulks: [{ pair: "wide", bufferKilobytes: 100 }],
-  warmUpMs: 1800,
-  measureMs: 1000,
-  sizesKilobytes: [1000],
-  flowsPerSize: 2,
-  concurrent: [5],
+  warmUpMs: 800,
+  measureMs: 700,
+  acquaintSeconds: 0.3,
+  sizesKilobytes: [500],
+  flowsPerSize: 1,
+  concurrent: [2],
   rounds: 1,
 };
 /** Of each of many flows. */
@@ -107,6 +109,7 @@ async function runBulk(
 async function runFlows(
   lab: Lab,
   executors: Executors,
+  plan: Plan,
   responseBytes: number,
   count: number,
   concurrency: number,
@@ -120,7 +123,7 @@ async function runFlows(
     side,
     (congestionControl) =>
       requestResponse(lab, { client, server, link: fast, congestionControl, responseBytes, count, concurrency }),
-    { acquainted: true },
+    plan.acquaintSeconds,
   );
   const { flows, ok, medianMs } = value;
   const meanMs = flows.reduce((sum, { completionMs }) => sum + completionMs, 0) / flows.length;
@@ -158,12 +161,12 @@ async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): 
     sizes: await sweep(
       plan.sizesKilobytes,
       (kilobytes, { medianMs }: Flows) => `flows of ${kilobytes} kB: ${medianMs.toFixed(0)} ms`,
-      (kilobytes, side) => runFlows(lab, executors, 1000 * kilobytes, plan.flowsPerSize, 1, side),
+      (kilobytes, side) => runFlows(lab, executors, plan, 1000 * kilobytes, plan.flowsPerSize, 1, side),
     ),
     many: await sweep(
       plan.concurrent,
       (count, { mbitEach }: Flows) => `${count} flows at once: ${mbitEach.toFixed(2)} Mbit/s each`,
-      (count, side) => runFlows(lab, executors, flowBytes, 2 * count, count, side),
+      (count, side) => runFlows(lab, executors, plan, flowBytes, 2 * count, count, side),
     ),
   };
   return findings(plan, results, flowBytes);

@@ -9,6 +9,8 @@ export interface Plan {
   readonly bulks: readonly { readonly pair: keyof typeof pairs; readonly bufferKilobytes: number }[];
   readonly warmUpMs: number;
   readonly measureMs: number;
+  /** How long a scheduler sees the paths at work before it decides about short flows. */
+  readonly acquaintSeconds: number;
   readonly sizesKilobytes: readonly number[];
   readonly flowsPerSize: number;
   readonly concurrent: readonly number[];

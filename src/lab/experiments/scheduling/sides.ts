@@ -53,22 +53,19 @@ export function openExecutors(lab: Lab): Executors {
   return { rate_limit: ({ server }) => limits.get(server)!, "in-stack": () => inStack };
 }
 
-/** How long a scheduler sees a path at work before it decides about short flows. */
-const acquaintanceSeconds = 1.5;
-
-/** Measures with a side in force on the sender. */
+/** Measures with a side in force on the sender, which for `acquaintSeconds` before sees the paths at work. */
 export async function withSide<T>(
   lab: Lab,
   executors: Executors,
   pair: Pair,
   side: Side,
   measure: (congestionControl: string) => Promise<T>,
-  { acquainted = false } = {},
+  acquaintSeconds = 0,
 ): Promise<{ readonly value: T; readonly cost?: ControllerCost }> {
   const { client, server, fast } = pair;
   const become = (congestionControl: string) =>
-    acquainted
-      ? bulk(lab, { client, server, link: fast, congestionControl, seconds: acquaintanceSeconds })
+    acquaintSeconds > 0
+      ? bulk(lab, { client, server, link: fast, congestionControl, seconds: acquaintSeconds })
       : Promise.resolve();
   if (side === "default") {
     await become("cubic");
