@@ -29,7 +29,7 @@ export interface ShortClientResult {
 
 const IPPROTO_MPTCP = 262;
 const SOL_MPTCP = 284;
-const MPTCP_INFO = 1;
+const MPTCP_TCPINFO = 2;
 const answerMs = 10_000;
 const againMs = 5;
 
@@ -67,10 +67,19 @@ function open(): number {
   return fd;
 }
 
-/** The first byte of `struct mptcp_info` counts subflows beside the first one. */
+/** `struct mptcp_subflow_data` alone: its size, how many subflows there are, and what would be told of each of them. */
+const subflows = Uint32Array.of(16, 0, 0, 256);
+const subflowBytes = new Uint8Array(subflows.buffer);
+
+/**
+ * Whether its SYN was sent. The kernel waits here for whoever is just opening a subflow; `mptcpi_subflows` counts those, too, that
+ * are not begun yet.
+ */
 function hasSecondSubflow(fd: number): boolean {
+  subflows[1] = subflows[2] = 0;
   try {
-    return sock.getOption(fd, SOL_MPTCP, MPTCP_INFO, buffer.subarray(0, 4))[0] > 0;
+    sock.getOption(fd, SOL_MPTCP, MPTCP_TCPINFO, subflowBytes);
+    return subflows[1] > 1;
   } catch {
     // A connection that has failed gets none.
     return true;
