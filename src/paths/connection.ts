@@ -1,6 +1,7 @@
 /** Connections and subflows as they live: what the kernel told of them, and commands to it. */
 import {
   PathManagerError,
+  type AnnounceOptions,
   type ConnectionReader,
   type ConnectionState,
   type MptcpCounters,
@@ -74,6 +75,8 @@ export class LiveConnection implements Connection {
   readonly #subflows = new Map<string, LiveSubflow>();
   /** Address ids of this host in the connection, by address and, where one was asked for, port. */
   #ids = new Map<string, number>();
+  /** By this host, by id. */
+  readonly #announced = new Map<number, Omit<AnnounceOptions, "token" | "id">>();
   readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(host: Host, { token, serverSide, local, remote, denyJoinId0 }: ConnectionFacts) {
@@ -162,11 +165,24 @@ export class LiveConnection implements Connection {
   announce({ address, port, interfaceIndex }: Parameters<Connection["announce"]>[0]): number {
     const send = (id: number) =>
       this.host.pathManager.announce({ token: this.token, address, id, port, interfaceIndex });
-    return this.#withId(address, port, send, 1);
+    const id = this.#withId(address, port, send, 1);
+    this.#announced.set(id, { address, port, interfaceIndex });
+    return id;
   }
 
   withdraw(id: number): void {
-    this.#do(["closed"], () => this.host.pathManager.withdraw({ token: this.token, id }));
+    const announced = this.#announced.get(id);
+    this.#do(["closed"], () => {
+      try {
+        this.host.pathManager.withdraw({ token: this.token, id });
+      } catch (error) {
+        if (!announced || !(error instanceof PathManagerError) || error.kind !== "not-found") throw error;
+        // Who removes a subflow makes the kernel forget the address that it came from. The peer still knows it.
+        this.host.pathManager.announce({ token: this.token, id, ...announced });
+        this.host.pathManager.withdraw({ token: this.token, id });
+      }
+    });
+    this.#announced.delete(id);
     for (const [key, one] of this.#ids) if (one === id) this.#ids.delete(key);
   }
 

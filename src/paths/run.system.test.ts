@@ -140,3 +140,83 @@ test("timeout() is told of subflows that ran before, with what their timer is no
   expect(new Set(told.map(({ port }) => port))).toEqual(new Set([client.localPort]));
   expect(told[1].rtoMs).toBeGreaterThan(told[0].rtoMs);
 });
+
+test("each event is told in its turn, with what it is about, and commands bring it about", async () => {
+  pair.close();
+  pair = await HostPair.open({ name, client: "userspace", server: "userspace" });
+  const heard: string[] = [];
+  const hear = (what: string, ...about: unknown[]) => void heard.push([what, ...about].join(" "));
+  const client = await start(
+    controller({
+      name: "all",
+      created: ({ serverSide }) => hear("created", serverSide),
+      established: ({ remote }) => hear("established", remote.port === pair.port),
+      closed: ({ closed }) => hear("closed", closed),
+      subflowEstablished: ({ local, remote, open }) => hear("subflowEstablished", local.address, remote.address, open),
+      subflowClosed: ({ local, error }) => hear("subflowClosed", local.address, error),
+      subflowPriority: ({ local, backup }) => hear("subflowPriority", local.address, backup),
+      addressAnnounced: ({ id, address, port }) => hear("addressAnnounced", id, address, port === pair.port),
+      addressRemoved: (id, { announced }) => hear("addressRemoved", id, announced.size),
+      localAddressAdded: ({ address, interface: name }) => hear("localAddressAdded", address, name),
+      localAddressRemoved: ({ address }, { addresses: left }) => hear("localAddressRemoved", address, left.length),
+      listenerCreated: ({ port }) => hear("listenerCreated", port),
+      listenerClosed: ({ port }) => hear("listenerClosed", port),
+    }),
+  );
+  const server = await runControllers([], { netns: pair.server });
+  runs.push(server);
+  const next = async (...expected: string[]) => {
+    await eventually(() => expect(heard).toEqual(expected));
+    heard.length = 0;
+  };
+  heard.length = 0;
+  const sockets = await pair.connect();
+  await next("created false", "established true");
+  const [mine] = client.connections;
+  const [theirs] = server.connections;
+
+  const id = theirs.announce({ address: addresses.server[1] });
+  await next(`addressAnnounced ${id} ${addresses.server[1]} true`);
+  expect(
+    mine.createSubflow({ local: { address: addresses.client[1], port: 7000 }, remote: mine.announced.get(id)! }),
+  ).toBe(true);
+  await next(`subflowEstablished ${addresses.client[1]} ${addresses.server[1]} true`);
+  expect(mine.subflows[1]).toMatchObject({ local: { address: addresses.client[1], port: 7000 }, remoteId: id });
+  await eventually(() => expect(theirs.subflows).toHaveLength(2));
+  theirs.setBackup(theirs.subflows[1], true);
+  await next(`subflowPriority ${addresses.client[1]} true`);
+  expect(mine.subflows[1].info()).toMatchObject({ backup: true, tcp: { rtoUs: expect.any(Number) as number } });
+  theirs.withdraw(id);
+  await eventually(() => expect(heard).toHaveLength(2));
+  await next(`addressRemoved ${id} 0`, `subflowClosed ${addresses.client[1]} `);
+
+  run("ip", "-n", pair.client, "address", "add", "10.9.1.9/24", "dev", "two");
+  await next("localAddressAdded 10.9.1.9 two");
+  run("ip", "-n", pair.client, "address", "delete", "10.9.1.9/24", "dev", "two");
+  await next("localAddressRemoved 10.9.1.9 4");
+  client.pathManager.addEndpoint({ address: addresses.client[1], id: 9, port: 6001, flags: ["signal"] });
+  client.pathManager.removeEndpoint(9);
+  await next("listenerCreated 6001", "listenerClosed 6001");
+  sockets.client.destroy();
+  await next("closed true");
+  expect(failures).toEqual([]);
+});
+
+test("an address can be taken back whose subflow was removed, which makes the kernel forget it", async () => {
+  pair.close();
+  pair = await HostPair.open({ name, client: "userspace", server: "userspace" });
+  await pair.connect();
+  const [client, server] = [await start(), await runControllers([], { netns: pair.server })];
+  runs.push(server);
+  const [mine, theirs] = [client.connections[0], server.connections[0]];
+  const [, address] = addresses.client;
+  const id = mine.announce({ address });
+  await eventually(() => expect(theirs.announced.get(id)).toMatchObject({ address }));
+  mine.createSubflow({ local: { address } });
+  await eventually(() => expect(mine.subflows).toHaveLength(2));
+  expect(mine.subflows[1].localId).toBe(id);
+  mine.removeSubflow(mine.subflows[1]);
+  mine.withdraw(id);
+  await eventually(() => expect(theirs.announced.size).toBe(0));
+  expect(refusal(() => mine.withdraw(id))).toBe("not-found");
+});

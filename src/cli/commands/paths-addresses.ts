@@ -1,6 +1,5 @@
 /** `emptcp paths announce`, `emptcp paths withdraw`: addresses of this host that peers are told of, by hand. */
 import type { Command } from "commander";
-import { usableAddresses } from "../../linux/addresses.ts";
 import type { ConnectionState } from "../../linux/connections.ts";
 import { interfaceIndex } from "../../linux/interfaces.ts";
 import { withNetns } from "../../linux/netns.ts";
@@ -10,7 +9,7 @@ import { CommandError, UsageError } from "../errors.ts";
 import { print, printJson } from "../output.ts";
 import { readAddress } from "../paths-text.ts";
 import { formatEnd, formatToken } from "../watch/render.ts";
-import { netnsOption } from "./paths-inspect.ts";
+import { netnsOption, tellWhetherLocal } from "./paths-inspect.ts";
 import { chooseId, knownAddresses, openConnection } from "./paths-subflow.ts";
 
 interface Flags {
@@ -81,14 +80,6 @@ function announceCommand(text: string, address: string, flags: AnnounceFlags): v
   tellWhetherLocal(announced.address, netns);
   if (json) return printJson({ token, id, ...announced });
   print(`${port === undefined ? announced.address : formatEnd({ ...announced, port })}: announced, id ${id}`);
-}
-
-/** The kernel announces whatever it is told to. */
-function tellWhetherLocal(address: string, netns: string | undefined): void {
-  if (!usableAddresses(netns).some((one) => one.address === address))
-    process.stderr.write(
-      `emptcp: ${address} is none of this host's addresses: the peer reaches it only where something translates it\n`,
-    );
 }
 
 function withdrawCommand(text: string, which: string, { netns, json }: Flags): void {

@@ -8,7 +8,7 @@ import { CommandError, UsageError } from "../errors.ts";
 import { print, printJson } from "../output.ts";
 import { readAddress } from "../paths-text.ts";
 import { formatTable } from "../table.ts";
-import { netnsOption } from "./paths-inspect.ts";
+import { netnsOption, tellWhetherLocal } from "./paths-inspect.ts";
 
 interface Flags {
   readonly netns?: string;
@@ -69,16 +69,18 @@ Examples:
   sudo emptcp paths endpoints add 10.0.2.1 subflow backup
   sudo emptcp paths endpoints add 10.0.2.1 signal --port 8443`,
     )
-    .action((address: string, flags: EndpointFlag[], { netns, json, id, port, interface: device }: AddFlags) => {
+    .action((text: string, flags: EndpointFlag[], { netns, json, id, port, interface: device }: AddFlags) => {
+      const address = readAddress(text);
       using manager = open(netns);
       manager.addEndpoint({
-        address: readAddress(address),
+        address,
         flags,
         ...(id !== undefined && { id }),
         ...(port !== undefined && { port }),
         ...(device !== undefined && { interfaceIndex: withNetns(netns, () => interfaceIndex(device)) }),
       });
       list(manager.endpoints(), json);
+      tellWhetherLocal(address, netns);
       tellWhoManages(netns);
     });
   endpoints

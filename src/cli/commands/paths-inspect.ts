@@ -1,6 +1,6 @@
 /** `emptcp paths connections`, `emptcp paths events`. */
 import type { Command } from "commander";
-import { watchAddresses, type LocalAddress } from "../../linux/addresses.ts";
+import { usableAddresses, watchAddresses, type LocalAddress } from "../../linux/addresses.ts";
 import { listConnections } from "../../linux/connections.ts";
 import { watchPathManager, type MptcpEvent } from "../../linux/mptcp-events.ts";
 import { readInteger } from "../arguments.ts";
@@ -104,4 +104,13 @@ async function eventsCommand(text: string | undefined, { netns, count = Infinity
     open.push(watchAddresses({ added: changed("address_added"), removed: changed("address_removed") }, { netns }));
     there = true;
   });
+}
+
+/** The kernel takes any address that peers are to be told of, or that subflows are to come from. */
+export function tellWhetherLocal(address: string, netns: string | undefined): void {
+  if (!usableAddresses(netns).some((one) => one.address === address))
+    process.stderr.write(
+      `emptcp: ${address} is none of this host's addresses now: nothing comes from it, and peers reach it only where ` +
+        "something translates it\n",
+    );
 }
