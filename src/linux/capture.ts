@@ -2,6 +2,7 @@
 import { address, check, declare, watch } from "./ffi.ts";
 import { interfaceIndex } from "./interfaces.ts";
 import { withNetns, type NetworkNamespace } from "./netns.ts";
+import { attachFilter, type FilterInstruction } from "./socket-filter.ts";
 import {
   bindSocket,
   closeSocket,
@@ -18,7 +19,6 @@ const ETH_P_ALL = 3;
 const PACKET_OUTGOING = 4;
 const SO_RCVBUFFORCE = 33;
 const SO_TIMESTAMPNS = 35;
-const SO_ATTACH_FILTER = 26;
 const SOL_PACKET = 263;
 const PACKET_STATISTICS = 6;
 const MSG_DONTWAIT = 0x40;
@@ -57,9 +57,6 @@ export interface SeenPacket {
   /** Of the packet on the wire, in bytes. */
   readonly originalLength: number;
 }
-
-/** An instruction of classic BPF (`struct sock_filter`): code, jump if true, jump if false, operand. */
-export type FilterInstruction = readonly [code: number, jumpTrue: number, jumpFalse: number, operand: number];
 
 export interface CaptureOptions {
   /** All of the namespace unless given. */
@@ -151,22 +148,6 @@ function openOn(index: number, filter: CaptureOptions["filter"]): number {
     closeSocket(fd);
     throw error;
   }
-}
-
-/** `struct sock_fprog`: a count, and where the instructions are. */
-function attachFilter(fd: number, filter: readonly FilterInstruction[]): void {
-  const instructions = new Uint8Array(8 * filter.length);
-  const view = new DataView(instructions.buffer);
-  filter.forEach(([code, jumpTrue, jumpFalse, operand], i) => {
-    view.setUint16(8 * i, code, true);
-    view.setUint8(8 * i + 2, jumpTrue);
-    view.setUint8(8 * i + 3, jumpFalse);
-    view.setUint32(8 * i + 4, operand, true);
-  });
-  const program = new DataView(new ArrayBuffer(16));
-  program.setUint16(0, filter.length, true);
-  program.setBigUint64(8, address(instructions), true);
-  setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer));
 }
 
 /** The buffers of `recvmsg`, used again for each packet. */

@@ -45,3 +45,26 @@ test("watchPathManager() tells of connections of its namespace, whose tokens dum
     expect(events.filter(({ kind }) => kind === "closed")).toHaveLength(2);
   });
 });
+
+test("leaveOut() keeps events away, others not, until others are named", async () => {
+  const events: MptcpEvent[] = [];
+  using reader = watchPathManager({ event: (event) => events.push(event) }, { netns: name });
+  const server = await listenMptcp({ address: "127.0.0.1", port: 0, netns: name });
+  server.on("connection", (peer: Socket) => peer.resume());
+  const { port } = server.address() as AddressInfo;
+  const kindsOfOne = async () => {
+    events.length = 0;
+    const client = await connectMptcp({ address: "127.0.0.1", port, netns: name });
+    client.end("hello");
+    await vi.waitFor(() => expect(events.filter(({ kind }) => kind === "closed")).toHaveLength(2));
+    const kinds = new Set(events.map(({ kind }) => kind));
+    return (["created", "established", "closed"] as const).filter((kind) => kinds.has(kind));
+  };
+  reader.leaveOut(["created", "listener_created"]);
+  expect(await kindsOfOne()).toEqual(["established", "closed"]);
+  reader.leaveOut(["established"]);
+  expect(await kindsOfOne()).toEqual(["created", "closed"]);
+  reader.leaveOut([]);
+  expect(await kindsOfOne()).toEqual(["created", "established", "closed"]);
+  server.close();
+});

@@ -14,6 +14,7 @@ import {
 import { withNetns, type NetworkNamespace } from "./netns.ts";
 import { pathManagerEvents, pathManagerFamily } from "./path-manager-table.ts";
 import { addressText, type SocketAddress } from "./sockaddr.ts";
+import { attachFilter, type FilterInstruction } from "./socket-filter.ts";
 import { hasErrno, receive, setOption, SO_RCVBUFFORCE, SOL_SOCKET } from "./socket-calls.ts";
 
 const NETLINK_GENERIC = 16;
@@ -119,6 +120,8 @@ function endOf(address: Uint8Array | undefined, port = 0): SocketAddress | undef
 export interface MptcpEventReader extends Disposable {
   /** Hands over what is there now. The event loop does so by itself. */
   drain(): void;
+  /** Events that are of no use from now on, in the place of those named before: they wake nobody, and need no room. */
+  leaveOut(kinds: readonly MptcpEventKind[]): void;
   /** Safe to call twice. */
   close(): void;
 }
@@ -138,6 +141,24 @@ export type MptcpEventOptions = {
   readonly receiveBufferBytes?: number;
 };
 
+/** Offsets in messages: their type, which is the number of their family, and the command. */
+const at = { type: 4, command: 16 } as const;
+const codes = { half: 0x28, byte: 0x30, equal: 0x15, keep: 0x06 } as const;
+
+/** Drops messages of a family by their commands, and keeps all others, such as answers. */
+function filterOut(family: number, commands: readonly number[]): readonly FilterInstruction[] {
+  // Loads take bytes for big-endian.
+  const type = ((family & 0xff) << 8) | (family >> 8);
+  return [
+    [codes.half, 0, 0, at.type],
+    [codes.equal, 0, commands.length + 1, type],
+    [codes.byte, 0, 0, at.command],
+    ...commands.map((command, i): FilterInstruction => [codes.equal, commands.length - i, 0, command]),
+    [codes.keep, 0, 0, 0xffff_ffff],
+    [codes.keep, 0, 0, 0],
+  ];
+}
+
 /** After so many datagrams other work of the event loop gets its turn. */
 const mostAtOnce = 1000;
 
@@ -151,9 +172,13 @@ export function watchPathManager(
   { netns, receiveBufferBytes = 4 << 20 }: MptcpEventOptions = {},
 ): MptcpEventReader {
   const socket = withNetns(netns, () => new NetlinkSocket(NETLINK_GENERIC));
+  let familyId: number;
   try {
-    const group = findFamily(socket, pathManagerFamily.name)?.groups.get(pathManagerEvents);
-    if (group === undefined) throw new NoSuchFamilyError(pathManagerEvents, "CONFIG_MPTCP=y, Linux 5.12 or newer");
+    const family = findFamily(socket, pathManagerFamily.name);
+    const group = family?.groups.get(pathManagerEvents);
+    if (!family || group === undefined)
+      throw new NoSuchFamilyError(pathManagerEvents, "CONFIG_MPTCP=y, Linux 5.12 or newer");
+    familyId = family.id;
     setOption(socket.fd, SOL_SOCKET, SO_RCVBUFFORCE, receiveBufferBytes);
     socket.join(group);
   } catch (error) {
@@ -195,11 +220,21 @@ export function watchPathManager(
     lost?.();
   };
   const stop = watch(socket.fd, drain);
+  const leaveOut = (useless: readonly MptcpEventKind[]) => {
+    const commands = Object.entries(kinds).filter(([, kind]) => useless.includes(kind));
+    attachFilter(
+      socket.fd,
+      filterOut(
+        familyId,
+        commands.map(([number]) => Number(number)),
+      ),
+    );
+  };
   const close = () => {
     if (!open) return;
     open = false;
     stop();
     socket.close();
   };
-  return { drain, close, [Symbol.dispose]: close };
+  return { drain, leaveOut, close, [Symbol.dispose]: close };
 }

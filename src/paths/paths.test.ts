@@ -200,6 +200,20 @@ describe("Model", () => {
     expect(heard).toEqual(["all created", "all established", "all closed", "all created"]);
   });
 
+  test("knows a connection whose beginning it was not told when it is established, for what it is", () => {
+    const heard: string[] = [];
+    const kernel = new FakeKernel(listener("all", heard));
+    kernel.tell("established", { local, remote, serverSide: true });
+    expect(heard).toEqual(["all created", "all established"]);
+    kernel.tell("established", { local: { ...local, port: 40_001 }, remote });
+    expect(heard.slice(2)).toEqual(["all closed", "all created", "all established"]);
+    const { serverSide, subflows } = kernel.model.connections.get(1)!;
+    expect({ serverSide, ports: subflows.map((one) => one.local.port) }).toEqual({
+      serverSide: false,
+      ports: [40_001],
+    });
+  });
+
   test("knows what peers announce, a thousand times over", () => {
     const kernel = new FakeKernel();
     kernel.establish();

@@ -9,12 +9,13 @@ import {
   withNetns,
   type AddressWatcher,
   type LocalAddress,
+  type MptcpEventKind,
   type MptcpEventReader,
   type NetworkNamespace,
   type SocketAddress,
 } from "../linux/index.ts";
 import { endsKey, type LiveSubflow } from "./connection.ts";
-import { isController, type Controller } from "./controller.ts";
+import { isController, type Controller, type HandlerName } from "./controller.ts";
 import { describeFailure, Dispatcher, type FailureReporter } from "./dispatch.ts";
 import { Model } from "./model.ts";
 import type { TimeoutWatcher } from "./timeouts.ts";
@@ -31,6 +32,14 @@ export type RunOptions = {
 
 /** Of connections and sockets that come and go so fast that they cannot be listed. */
 const retrySyncMs = 50;
+
+/** Events by which nothing becomes known but themselves, and the handlers that have a use for them. */
+const optional = {
+  // A timer may run out before the connection is established.
+  created: ["created", "timeout"],
+  listener_created: ["listenerCreated"],
+  listener_closed: ["listenerClosed"],
+} as const satisfies { readonly [kind in MptcpEventKind]?: readonly HandlerName[] };
 
 const toStderr: FailureReporter = (failure) => void process.stderr.write(`emptcp: ${describeFailure(failure)}\n`);
 
@@ -91,6 +100,7 @@ export class ControllerRun implements Manager, Disposable {
     this.#events = this.#own(
       watchPathManager(handlers, { netns, ...(receiveBufferBytes !== undefined && { receiveBufferBytes }) }),
     );
+    this.#leaveOut();
     const changed = (name: "localAddressAdded" | "localAddressRemoved") => (address: LocalAddress) => {
       // Those that are there already are told of below, when all of them are known.
       if (this.#addresses && isUsable(address)) this.#handlers.tell(name, undefined, address, this);
@@ -99,6 +109,15 @@ export class ControllerRun implements Manager, Disposable {
     this.#addresses = this.#own(watchAddresses(onAddresses, { netns }));
     this.#tellAddresses();
     this.#sync();
+  }
+
+  /**
+   * A process that wakes when a connection is created keeps its client, which has just been answered, from a processor; then
+   * everything is later, what comes next above all.
+   */
+  #leaveOut(): void {
+    const kinds = Object.keys(optional) as (keyof typeof optional)[];
+    this.#events?.leaveOut(kinds.filter((kind) => !optional[kind].some((name) => this.#handlers.listens(name))));
   }
 
   #tellAddresses(): void {
@@ -112,6 +131,7 @@ export class ControllerRun implements Manager, Disposable {
     if (this.#closed) return;
     this.#model.stopTimers();
     this.#handlers.use(controllers);
+    this.#leaveOut();
     this.#tellAddresses();
     this.#model.tellAll();
   }

@@ -2,7 +2,8 @@
  * The packets that tell when a connection began and when its second subflow did, as the client's kernel saw them: which are
  * kept (a filter that runs in the kernel), and what they say together. Pure. RFC 8684, sections 3.1 and 3.2.
  */
-import type { FilterInstruction, SeenPacket } from "../../linux/capture.ts";
+import type { SeenPacket } from "../../linux/capture.ts";
+import type { FilterInstruction } from "../../linux/socket-filter.ts";
 import { formatIpAddress, mptcpToken, parsePacket, TcpFlag } from "../../wire/index.ts";
 
 /** What happened to one connection; times in microseconds. */

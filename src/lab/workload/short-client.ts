@@ -15,7 +15,7 @@ export interface ShortClientOptions {
   readonly holdMs: number;
   /** Beyond that, for a connection that has no second subflow yet. */
   readonly patienceMs: number;
-  /** How many begin in a second; without it each begins when the one before is closed. */
+  /** How many begin in a second; without it each begins a while after the one before was closed. */
   readonly perSecond?: number;
 }
 
@@ -32,6 +32,8 @@ const SOL_MPTCP = 284;
 const MPTCP_TCPINFO = 2;
 const answerMs = 10_000;
 const againMs = 5;
+/** What the end of a connection sets off is not to be in the way of the next one. */
+const pauseMs = 2;
 
 const options = JSON.parse(process.argv[2]) as ShortClientOptions;
 const server = encodeSockaddr(options);
@@ -100,8 +102,10 @@ function closeUntil(ms: number): void {
 
 const startedAt = performance.now();
 for (let i = 0; i < options.count && process.ppid === parent; i++) {
-  if (options.perSecond === undefined) closeUntil(Infinity);
-  else {
+  if (options.perSecond === undefined) {
+    closeUntil(Infinity);
+    sleepUntil(performance.now() + pauseMs);
+  } else {
     const dueMs = startedAt + (1000 * i) / options.perSecond;
     closeUntil(Math.max(dueMs, performance.now()));
     sleepUntil(dueMs);

@@ -155,7 +155,7 @@ export function findings(plan: Plan, results: Results): Findings {
     setup: [
       "a client with two addresses and a server, joined by links without delay or limit; both hosts, and what watches them, share this machine's " +
         `${cpus().length} processors`,
-      `${plan.rounds} rounds of ${plan.connections} connections, one after the other, on each side: a request, an answer of ${plan.responseBytes / 1024} KiB (the paper: 512), ${plan.holdMs} ms, close`,
+      `${plan.rounds} rounds of ${plan.connections} connections, one after the other, on each side: a request, an answer of ${plan.responseBytes / 1024} KiB (the paper: 512), ${plan.holdMs} ms, close, 2 ms`,
       "in the kernel: an endpoint `subflow` on the second address; in user space: a controller in a Node process of its own, whose handler " +
         "of `established` calls createSubflow() from that address; both connect to the address the first subflow has; urgent: that process at real-time priority",
       `${plan.warmUp} connections before each round are not counted; sides in turn`,
