@@ -3,6 +3,7 @@
  * sockets for commands described by tables (include/uapi/linux/genetlink.h).
  */
 import {
+  concat,
   decodeAttributes,
   encodeAttributes,
   NetlinkSocket,
@@ -93,17 +94,14 @@ export function parseFamily({ payload }: Pick<NetlinkMessage, "payload">): Gener
   };
 }
 
-function encodeCommand<T extends AttributeTable>(
+const headerOf = (command: number, version: number): number[] => [command, version, 0, 0];
+
+const encodeCommand = <T extends AttributeTable>(
   command: number,
   version: number,
   table: T,
   values: Attributes<T>,
-): Uint8Array {
-  const bytes = encodeAttributes(table, values, headerLength);
-  bytes[0] = command;
-  bytes[1] = version;
-  return bytes;
-}
+): Uint8Array => concat([Uint8Array.from(headerOf(command, version)), encodeAttributes(table, values)]);
 
 /** A family of the running kernel; undefined when it has none of the name. @throws NetlinkError */
 export function findFamily(socket: NetlinkSocket, name: string): GenericFamily | undefined {
@@ -184,7 +182,8 @@ export class CommandSocket<T extends FamilyTable> implements Disposable {
 
   /** Sends one command and waits until it is done. @throws NetlinkError (the kernel's answer) */
   request<C extends keyof T["commands"]>(command: C, attributes: CommandAttributes<T, C>): void {
-    this.#socket.request(this.family.id, 0, this.#encode(command, attributes));
+    const { id, attributes: table } = this.#usable(command);
+    this.#socket.requestAttributes(this.family.id, headerOf(id, this.family.version), table, attributes);
   }
 
   /** Sends commands together; the kernel does them in order. For each its error, or undefined. */
@@ -219,9 +218,13 @@ export class CommandSocket<T extends FamilyTable> implements Disposable {
     return this.#table.commands[command as string];
   }
 
-  #encode<C extends keyof T["commands"]>(command: C, values: CommandAttributes<T, C>): Uint8Array {
+  #usable(command: keyof T["commands"]): FamilyTable["commands"][string] {
     if (!this.#open) throw new Error(`Cannot send a command to ${this.#table.name}: the socket is closed`);
-    const { id, attributes } = this.#entry(command);
+    return this.#entry(command);
+  }
+
+  #encode<C extends keyof T["commands"]>(command: C, values: CommandAttributes<T, C>): Uint8Array {
+    const { id, attributes } = this.#usable(command);
     return encodeCommand(id, this.family.version, attributes, values);
   }
 

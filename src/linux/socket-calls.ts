@@ -98,9 +98,9 @@ function addressBy(call: "getsockname" | "getpeername", fd: number): SocketAddre
   return decodeSockaddr(name);
 }
 
-/** @returns how many of them the kernel took: all, of a datagram */
-export function sendBytes(fd: number, bytes: Uint8Array): number {
-  return check("send", c.send(fd, bytes, bytes.length, 0));
+/** The first `length` bytes, all unless told. @returns how many of them the kernel took: all, of a datagram */
+export function sendBytes(fd: number, bytes: Uint8Array, length = bytes.length): number {
+  return check("send", c.send(fd, bytes, length, 0));
 }
 
 /** Sends a datagram without waiting. False: the kernel had no room for it. */
