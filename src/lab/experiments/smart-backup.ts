@@ -5,7 +5,7 @@ import { runBackup, sides, type BackupPlan, type BackupRun, type Side } from "./
 
 const whole: BackupPlan = { lossPercent: 30, beforeMs: 1000, afterMs: 15_000, rounds: 8 };
 /** A path so bad that it is left soon. */
-const quick: BackupPlan = { lossPercent: 90, beforeMs: 500, afterMs: 4000, rounds: 1 };
+const quick: BackupPlan = { lossPercent: 90, beforeMs: 500, afterMs: 3000, rounds: 1 };
 
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
   const plan = brief ? quick : whole;

@@ -29,9 +29,6 @@ export interface BackupRun {
   readonly ok: boolean;
 }
 
-/** So little that what is on its way when the path goes bad arrives in finite time. */
-const sendBufferBytes = 256 * 1024;
-
 async function upload(lab: Lab, { lossPercent, beforeMs, afterMs }: BackupPlan): Promise<BackupRun> {
   const startedMs = Date.now();
   const since = (timeMs: number) => timeMs - startedMs;
@@ -39,7 +36,7 @@ async function upload(lab: Lab, { lossPercent, beforeMs, afterMs }: BackupPlan):
   const stopWatching = watchSegments(lab, "client", [first, second], (one) =>
     segments.push({ ...one, timeMs: since(one.timeMs) }),
   );
-  const transfer = await startTransfer(lab, { address: serverAddress, direction: "upload", sendBufferBytes });
+  const transfer = await startTransfer(lab, { address: serverAddress, direction: "upload" });
   try {
     const arrivals: { atMs: number; bytes: number }[] = [];
     transfer.receiver.on("data", () => arrivals.push({ atMs: since(Date.now()), bytes: transfer.receivedBytes }));
