@@ -17,8 +17,12 @@ const isOwn = (specifier: string) => specifier === "emptcp" || specifier.startsW
 export const resolve: ResolveHook = async (specifier, context, nextResolve) =>
   await nextResolve(specifier, isOwn(specifier) ? { ...context, parentURL: import.meta.url } : context);
 
+/** Of this package, whose examples are TypeScript wherever it is installed; other packages come as JavaScript. */
+const ownRoot = new URL("../../", import.meta.url).href;
+const isOfOtherPackage = (url: string) => url.includes("/node_modules/") && !url.startsWith(ownRoot);
+
 export const load: LoadHook = async (url, context, nextLoad) => {
-  if (!/^file:.*\.m?ts(\?.*)?$/.test(url) || url.includes("/node_modules/")) return await nextLoad(url, context);
+  if (!/^file:.*\.m?ts(\?.*)?$/.test(url) || isOfOtherPackage(url)) return await nextLoad(url, context);
   const path = fileURLToPath(url);
   const text = await readFile(path, "utf8");
   return { format: "module", source: await stripTypes(path, text), shortCircuit: true };

@@ -1,5 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,9 +36,9 @@ const write = (name: string): void =>
   writeFileSync(file, readFileSync(example(name), "utf8").replace(/"\/var\/lib\/.*"/, JSON.stringify(usedFile)));
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
 
-async function start(path: string, netns: string): Promise<void> {
+async function start(path: string, netns: string, command = built): Promise<void> {
   const before = output.length;
-  const child = spawn(process.execPath, [built, "paths", "run", path, "--netns", netns]);
+  const child = spawn(process.execPath, [command, "paths", "run", path, "--netns", netns]);
   children.push(child);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (output += data.toString()));
   await eventually(() => expect(output.slice(before)).toContain("Ctrl-C ends"));
@@ -74,7 +83,7 @@ beforeEach(() => {
   client?.destroy();
 });
 afterEach(async () => {
-  client.destroy();
+  client?.destroy();
   await eventually(() => expect(listConnections(pair.client)).toEqual([]));
   expect(output).not.toContain("failed in");
 });
@@ -174,8 +183,21 @@ test("addr-adv.ts makes endpoints of the addresses", async () => {
   );
 });
 
-test("server-limit.ts leaves a client one subflow for each of its addresses", async () => {
-  await start(example("server-limit"), pair.server);
+/** @returns where the package is, as it is when it is installed */
+function install(): string {
+  const root = fileURLToPath(new URL("../../", import.meta.url));
+  const modules = join(scratch, "node_modules");
+  const installed = join(modules, "emptcp");
+  for (const part of ["package.json", "dist", "vendor", "examples"])
+    cpSync(join(root, part), join(installed, part), { recursive: true });
+  for (const name of readdirSync(join(root, "node_modules")).filter((one) => !/^(\.|emptcp$)/.test(one)))
+    symlinkSync(join(root, "node_modules", name), join(modules, name));
+  return installed;
+}
+
+test("server-limit.ts, from where the package is installed, leaves a client one subflow for each address", async () => {
+  const installed = install();
+  await start(join(installed, "examples/paths/server-limit.ts"), pair.server, join(installed, "dist/cli/main.js"));
   await use("ndiffports");
   using manager = new PathManager({ netns: pair.client });
   const [{ token, remote }] = listConnections(pair.client);
