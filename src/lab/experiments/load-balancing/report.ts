@@ -157,7 +157,7 @@ export function findings(plan: Plan, results: Results): Findings {
         seen: `${fastest.toFixed(1)} s, ${idealSeconds(bytes, paths).toFixed(1)} s at best`,
       },
       {
-        what: "ndiffports kept its subflows, on as many paths as before",
+        what: "ndiffports kept the subflows it began with",
         ok: left.every((sent) => sent.subflows === subflows),
         seen: `${left.map((sent) => sent.subflows).join(", ")} in all`,
       },

@@ -24,8 +24,12 @@ const idleMbit = 0.1 * pathMbit;
 
 export async function send(lab: Lab, place: Place, chosen: Controller, bytes: number): Promise<Sent> {
   const { client, server, address, paths } = place;
-  let subflows = 1;
-  const count = controller({ name: "count", subflowEstablished: () => void subflows++ });
+  const joined = new Map<number, number>();
+  const count = controller({
+    name: "count",
+    // By connection: the one before may not be gone yet.
+    subflowEstablished: (_, { token }) => void joined.set(token, (joined.get(token) ?? 0) + 1),
+  });
   const { netns } = lab.host(client);
   const failures: string[] = [];
   const run = await runControllers([count, chosen], {
@@ -36,6 +40,7 @@ export async function send(lab: Lab, place: Place, chosen: Controller, bytes: nu
     const carried = () => paths.map((name) => readLinkCounters(lab)[name].forward.sent.bytes);
     const before = carried();
     const transfer = await startTransfer(lab, { client, server, address, direction: "upload", bytes });
+    const { token } = transfer.info();
     const busy: number[] = [];
     const stop = samplePaths(lab, sampleMs, ({ mbit }) =>
       busy.push(paths.filter((name) => mbit[name].forward > idleMbit).length),
@@ -51,7 +56,7 @@ export async function send(lab: Lab, place: Place, chosen: Controller, bytes: nu
         seconds: elapsedMs / 1000,
         pathPercent: grown.map((value) => (100 * value) / all),
         busyPaths: busy.reduce((sum, value) => sum + value, 0) / Math.max(1, busy.length),
-        subflows,
+        subflows: 1 + (joined.get(token) ?? 0),
         carriedPerByte: all / bytes,
         ok,
       };
