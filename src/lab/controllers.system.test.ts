@@ -1,4 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import {
   addrAdv,
@@ -263,14 +266,19 @@ describe("sspi()", () => {
 });
 
 describe("prefer()", () => {
-  test("keeps dear interfaces as backups, and gives up one whose quota is used", async () => {
+  test("keeps dear interfaces as backups, and gives up one whose quota is used, also by those that ran before", async () => {
     await makeLab();
     const interfaces = [{ name: "one", quotaBytes: 3_000_000 }, { name: "two" }];
-    const run = await start("client", prefer({ interfaces, periodMs: 200 }));
+    const usedFile = join(mkdtempSync(join(tmpdir(), "emptcp-prefer-")), "used.json");
+    const startPrefer = () => start("client", prefer({ interfaces, usedFile, periodMs: 200 }));
+    let run = await startPrefer();
     const running = await transfer();
     await eventually(() => expect(used(run)).toEqual([addresses.one, addresses.two]));
     const backups = () => run.connections[0].subflows.map((one) => one.info()?.backup);
     expect(backups()).toEqual([false, true]);
+    await eventually(() => expect(running.receivedBytes).toBeGreaterThan(1_500_000));
+    run.close();
+    run = await startPrefer();
     await eventually(() => expect(used(run)).toEqual([addresses.two]));
     expect(backups()).toEqual([false]);
     const over = readLinkCounters(lab!)["one"].forward.sent.bytes;
@@ -280,5 +288,6 @@ describe("prefer()", () => {
     const before = running.receivedBytes;
     await eventually(() => expect(running.receivedBytes - before).toBeGreaterThan(1_000_000));
     await finish(running);
+    rmSync(dirname(usedFile), { recursive: true });
   });
 });
