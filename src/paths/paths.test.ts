@@ -1,7 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { PathManagerError, type ConnectionState } from "../linux/index.ts";
-import { controller, fullmesh, ndiffports, type Connection, type Controller, type Subflow } from "./index.ts";
-import { FakeKernel, local, remote } from "./testing/fakes.ts";
+import {
+  addrAdv,
+  controller,
+  fullmesh,
+  ndiffports,
+  streaming,
+  type Connection,
+  type Controller,
+  type Subflow,
+} from "./index.ts";
+import { addressOf, FakeKernel, local, remote } from "./testing/fakes.ts";
 
 const second = { local: { address: "10.0.2.1", port: 41_000 }, remote, localId: 1, remoteId: 0, backup: false };
 
@@ -294,6 +303,23 @@ describe("timers of connections", () => {
     expect(kernel.asked).toEqual(["10.0.2.1", "10.0.1.1", "10.0.2.1"]);
     for (let id = 3; id < 200; id++) announce(id);
     expect(kernel.asked).toHaveLength(3);
+  });
+
+  test.each([
+    ["fullmesh", fullmesh, ["10.0.3.1"]],
+    ["streaming", streaming, ["10.0.3.1"]],
+    ["addrAdv", addrAdv, []],
+  ])("%s() leaves addresses of other interfaces alone", (_name, make, subflowsFrom) => {
+    const kernel = new FakeKernel(make({ interfaces: ["one", "three"] }));
+    kernel.addresses.push(addressOf("10.0.3.1", "three"));
+    for (const one of kernel.addresses) kernel.handlers.tell("localAddressAdded", undefined, one, kernel.manager);
+    kernel.establish();
+    const connection = kernel.model.connections.get(1)!;
+    kernel.handlers.tell("timeout", connection, connection.subflows[0], 2000, connection);
+    expect(kernel.asked).toEqual(subflowsFrom);
+    const endpoints = kernel.commands.filter(({ command }) => command === "addEndpoint");
+    if (make === addrAdv) expect(endpoints.map(({ options }) => options["address"])).toEqual(["10.0.1.1", "10.0.3.1"]);
+    expect(kernel.failures).toEqual([]);
   });
 
   test("fullmesh() leaves closed what was closed without an error, and waits for routes", () => {

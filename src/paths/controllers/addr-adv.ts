@@ -1,7 +1,8 @@
 import { PathManagerError, type EndpointFlag, type PathManager } from "../../linux/index.ts";
 import { controller } from "../controller.ts";
+import { isOn, type OnInterfaces } from "./pairs.ts";
 
-export type AddrAdvOptions = {
+export type AddrAdvOptions = OnInterfaces & {
   /** What the kernel is to do with an address. Default: open subflows from it. */
   readonly flags?: readonly EndpointFlag[];
 };
@@ -11,10 +12,12 @@ function endpointOf(pathManager: PathManager, address: string): number | undefin
 }
 
 /** Keeps the endpoints of the kernel's own path manager in step with the addresses of this host; it does the rest. */
-export const addrAdv = ({ flags = ["subflow"] }: AddrAdvOptions = {}) =>
+export const addrAdv = ({ flags = ["subflow"], ...on }: AddrAdvOptions = {}) =>
   controller({
     name: "addr_adv",
-    localAddressAdded({ address, interfaceIndex }, { pathManager }) {
+    localAddressAdded(added, { pathManager }) {
+      if (!isOn(on, added)) return;
+      const { address, interfaceIndex } = added;
       try {
         pathManager.addEndpoint({ address, interfaceIndex, flags });
       } catch (error) {
@@ -22,8 +25,8 @@ export const addrAdv = ({ flags = ["subflow"] }: AddrAdvOptions = {}) =>
         if (!(error instanceof PathManagerError) || error.kind !== "in-use") throw error;
       }
     },
-    localAddressRemoved({ address }, { pathManager }) {
-      const id = endpointOf(pathManager, address);
+    localAddressRemoved(removed, { pathManager }) {
+      const id = isOn(on, removed) ? endpointOf(pathManager, removed.address) : undefined;
       if (id !== undefined) pathManager.removeEndpoint(id);
     },
   });

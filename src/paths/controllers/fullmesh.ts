@@ -1,9 +1,9 @@
 import type { LocalAddress } from "../../linux/index.ts";
 import { controller } from "../controller.ts";
 import type { Connection } from "../types.ts";
-import { isStranded, isThere, leave, localsFor, open, remotesOf, type Remote } from "./pairs.ts";
+import { isStranded, isThere, leave, localsFor, open, remotesOf, type OnInterfaces, type Remote } from "./pairs.ts";
 
-export type FullmeshOptions = {
+export type FullmeshOptions = OnInterfaces & {
   /** How long to wait before a failed subflow is tried again, by what became of it. Default 1 s, 10 s, 30 s. */
   readonly resetMs?: number;
   readonly timeoutMs?: number;
@@ -51,7 +51,7 @@ export const fullmesh = (options: FullmeshOptions = {}) => {
   };
   const mesh = (connection: Connection): void => {
     for (const remote of remotesOf(connection))
-      for (const local of localsFor(connection, remote)) add(connection, local, remote);
+      for (const local of localsFor(connection, remote, options)) add(connection, local, remote);
   };
 
   return controller({

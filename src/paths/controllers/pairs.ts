@@ -18,10 +18,18 @@ export function remotesOf({ denyJoinId0, remote, announced }: Connection): Remot
   return [...(denyJoinId0 ? [] : [remote]), ...announced.values()];
 }
 
+export type OnInterfaces = {
+  /** Names: addresses of other interfaces are left alone, such as those of bridges to containers. Default: all. */
+  readonly interfaces?: readonly string[];
+};
+
+export const isOn = ({ interfaces }: OnInterfaces, address: LocalAddress): boolean =>
+  interfaces?.includes(address.interface) ?? true;
+
 /** This host's addresses of the same family as another one. */
-export function localsFor({ manager }: Connection, { address }: Remote): LocalAddress[] {
+export function localsFor({ manager }: Connection, { address }: Remote, on: OnInterfaces = {}): LocalAddress[] {
   const family = familyOf(address);
-  return manager.addresses.filter((one) => familyOf(one.address) === family);
+  return manager.addresses.filter((one) => familyOf(one.address) === family && isOn(on, one));
 }
 
 /** An address of an interface, to reach the peer's first address from. */

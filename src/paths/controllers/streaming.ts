@@ -1,8 +1,8 @@
 import { controller } from "../controller.ts";
 import type { Connection, Subflow } from "../types.ts";
-import { isThere, localsFor } from "./pairs.ts";
+import { isThere, localsFor, type OnInterfaces } from "./pairs.ts";
 
-export type StreamingOptions = {
+export type StreamingOptions = OnInterfaces & {
   /** How long after the start of a block its progress is looked at. Default 500. */
   readonly checkMs?: number;
   /** What the peer must have acknowledged of the block by then. Default 32 KiB. */
@@ -23,9 +23,9 @@ type Block = {
 };
 
 /** A subflow from an address that has none. */
-function help(connection: Connection): void {
+function help(connection: Connection, on: OnInterfaces): void {
   const isFree = ({ address }: { address: string }) => !isThere(connection, address, connection.remote);
-  const local = localsFor(connection, connection.remote).find(isFree);
+  const local = localsFor(connection, connection.remote, on).find(isFree);
   if (local) connection.createSubflow({ local });
 }
 
@@ -54,8 +54,9 @@ function holdingUp({ subflows }: Connection, block: Block, silentMs: number): Su
  * over leaves by the others at once (section 4.3 of the SMAPP paper, which closes by the timer alone). A block begins when the
  * application writes after a time in which it did not.
  */
-export const streaming = ({ checkMs = 500, leastBytes = 32 * 1024, thresholdMs = 1000 }: StreamingOptions = {}) =>
-  controller({
+export const streaming = (options: StreamingOptions = {}) => {
+  const { checkMs = 500, leastBytes = 32 * 1024, thresholdMs = 1000 } = options;
+  return controller({
     name: "streaming",
     filter: ({ serverSide }) => !serverSide,
     established(connection) {
@@ -74,16 +75,17 @@ export const streaming = ({ checkMs = 500, leastBytes = 32 * 1024, thresholdMs =
         [before, isWriting] = [info, hasWritten];
         if (!block || !info.unackedBytes || nowMs < block.atMs + checkMs) return;
         const held = holdingUp(connection, block, nowMs - ackedAtMs);
-        if (held.length > 0 || BigInt.asIntN(64, info.sndUna - block.start) < leastBytes) help(connection);
+        if (held.length > 0 || BigInt.asIntN(64, info.sndUna - block.start) < leastBytes) help(connection, options);
         for (const subflow of held) if (connection.subflows.length > 1) connection.removeSubflow(subflow);
       });
     },
     timeout(subflow, rtoMs, connection) {
       if (rtoMs < thresholdMs) return;
-      if (count(connection) < 2) help(connection);
+      if (count(connection) < 2) help(connection, options);
       if (count(connection) > 1) connection.removeSubflow(subflow);
     },
     subflowClosed(_subflow, connection) {
-      if (count(connection) === 0) help(connection);
+      if (count(connection) === 0) help(connection, options);
     },
   });
+};
