@@ -23,8 +23,17 @@ interface Printed {
 
 describe("emptcp lab run EXPERIMENT", () => {
   test("writes a page, a plot for each figure and the numbers, and says where", () => {
-    const { sections, files } = emptcpJson("lab", "run", "multi-tenant", "--quick", "--report", folder) as Printed;
+    const { sections, checks, files } = emptcpJson(
+      "lab",
+      "run",
+      "multi-tenant",
+      "--quick",
+      "--report",
+      folder,
+    ) as Printed;
     expect(sections.map(({ id }) => id)).toEqual(["8a", "8b"]);
+    expect(checks.length).toBeGreaterThan(2);
+    expect(checks.filter(({ ok }) => !ok)).toEqual([]);
     expect(readdirSync(folder).sort()).toEqual(
       ["html", "json"]
         .map((kind) => `multi-tenant.${kind}`)

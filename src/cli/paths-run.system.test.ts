@@ -32,7 +32,9 @@ const write = (text: string): void =>
 const eventually = (check: () => void, interval = 50) => vi.waitFor(check, { timeout: 15_000, interval });
 const counts = () => listConnections(pair.client).map(({ subflows }) => subflows.length);
 
-const watching = () => chainNames().filter((chain) => /^paths-timeouts-\d+-\d+$/.test(chain));
+/** Chains of the processes that were started here. */
+const watching = () =>
+  chainNames().filter((chain) => children.some(({ pid }) => chain.startsWith(`paths-timeouts-${pid}-`)));
 
 async function run(...flags: string[]): Promise<ChildProcess> {
   output = "";
@@ -127,16 +129,14 @@ test("emptcp paths run, killed and started again under 500 connections, has the 
 });
 
 test("emptcp paths run removes the chain that a killed one watched timers with, and its own when it ends", async () => {
-  const before = watching();
-  const mine = () => watching().filter((chain) => !before.includes(chain));
   write('export default controller({ name: "timers", timeout() {} });');
   const killed = await run();
-  expect(mine()).toEqual([`paths-timeouts-${killed.pid}-1`]);
+  expect(watching()).toEqual([`paths-timeouts-${killed.pid}-1`]);
   await end(killed, "SIGKILL");
   const child = await run();
-  expect(mine()).toEqual([`paths-timeouts-${child.pid}-1`]);
+  expect(watching()).toEqual([`paths-timeouts-${child.pid}-1`]);
   await end(child, "SIGTERM");
-  expect(mine()).toEqual([]);
+  expect(watching()).toEqual([]);
 });
 
 test("emptcp paths run says who else manages paths, and what a file lacks", async () => {

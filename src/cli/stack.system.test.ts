@@ -195,7 +195,7 @@ process.stdin.resume();
 
   test("leaves nothing half registered behind a process that was killed, and connections go on", async () => {
     const script = writeChurn(folder);
-    for (let round = 0; round < 4; round++) {
+    for (let round = 0; round < 3; round++) {
       const child = spawn(process.execPath, [script, name], { stdio: ["ignore", "pipe", "inherit"] });
       const exited = once(child, "exit");
       await once(child.stdout, "data");

@@ -44,7 +44,7 @@ describe("emit()", () => {
     it(
       `computes what the IR says with ${name}`,
       () => {
-        for (let seed = 0; seed < 200; seed++) {
+        for (let seed = 0; seed < 100; seed++) {
           const fn = generate(seed, shape);
           verify(fn);
           sameBehaviour(fn, seed);
@@ -59,7 +59,7 @@ describe("optimise()", () => {
   it(
     "leaves every function well formed",
     () => {
-      for (let seed = 0; seed < 2500; seed++) {
+      for (let seed = 0; seed < 1200; seed++) {
         const fn = generate(seed, { variables: 2, statements: 6 + (seed % 12), calls: true, maxTrips: 2 });
         optimise(fn);
         expect(() => verify(fn), `seed ${seed}`).not.toThrow();
@@ -72,7 +72,7 @@ describe("optimise()", () => {
     it(
       `keeps what a function computes with ${name}`,
       () => {
-        for (let seed = 1000; seed < 1250; seed++) {
+        for (let seed = 1000; seed < 1125; seed++) {
           const fn = generate(seed, shape);
           const results = Array.from({ length: INPUTS }, (_, input) => {
             const memory = new FlatMemory(seed + input);
