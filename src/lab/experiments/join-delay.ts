@@ -10,18 +10,12 @@ import {
   measureJoinDelays,
   secondAddress,
   startPathManager,
-  type JoinDelay,
   type MeasuredJoinDelays,
   type PathManagerChoice,
 } from "../measure/join-delay.ts";
 import { runnableModule } from "../runnable.ts";
 import { inTurn, type Experiment, type ExperimentOptions, type Findings } from "./experiment.ts";
-import { findings } from "./join-delay/report.ts";
-
-export const sides = ["kernel", "userspace", "urgent"] as const;
-export type Side = (typeof sides)[number];
-export const loads = ["idle", "busy"] as const;
-export type Load = (typeof loads)[number];
+import { findings, sides, type Load, type Plan, type Results, type Side } from "./join-delay/report.ts";
 
 const controllers = [{ name: "subflowFrom", options: { address: secondAddress } }] as const;
 const managers: Readonly<Record<Side, PathManagerChoice>> = {
@@ -30,39 +24,16 @@ const managers: Readonly<Record<Side, PathManagerChoice>> = {
   urgent: { kind: "controllers", controllers, urgent: true },
 };
 
-export interface Plan {
-  readonly rounds: number;
-  /** Of each side and round. */
-  readonly connections: number;
-  /** Before them, not measured. */
-  readonly warmUp: number;
-  readonly responseBytes: number;
-  readonly holdMs: number;
-}
-
 const whole: Plan = { rounds: 5, connections: 200, warmUp: 50, responseBytes: 32 << 10, holdMs: 10 };
 const quick: Plan = { rounds: 1, connections: 20, warmUp: 5, responseBytes: 32 << 10, holdMs: 5 };
 
-export interface Measured extends Omit<MeasuredJoinDelays, "delays"> {
-  readonly delays: readonly JoinDelay[];
-  /** Of the process that decides, per connection. */
-  readonly cpuUsEach?: number;
-}
-
-export type Results = Readonly<Record<Load, Readonly<Record<Side, readonly Measured[]>>>>;
-
-async function measure(lab: Lab, plan: Plan, side: Side): Promise<Measured> {
+async function measure(lab: Lab, plan: Plan, side: Side): Promise<MeasuredJoinDelays> {
   const { warmUp, connections: count, responseBytes, holdMs } = plan;
   const manager = await startPathManager(lab, "client", managers[side]);
   try {
-    const before = manager.usage();
     const measured = await measureJoinDelays(lab, { count, warmUp, responseBytes, holdMs });
-    const after = manager.usage();
     manager.check();
-    return {
-      ...measured,
-      ...(before && after && { cpuUsEach: (1000 * (after.cpuMs - before.cpuMs)) / measured.answered }),
-    };
+    return measured;
   } finally {
     await manager.stop();
   }

@@ -1,10 +1,32 @@
 /** What the experiment `join-delay` found, as tables, plots and checks. */
 import { cpus } from "node:os";
-import { summarizeDelays, type DelaySummary, type JoinDelay } from "../../measure/join-delay.ts";
+import {
+  summarizeDelays,
+  type DelaySummary,
+  type JoinDelay,
+  type MeasuredJoinDelays,
+} from "../../measure/join-delay.ts";
 import { median } from "../../measure/programs.ts";
 import type { Report, Section } from "../../report/report.ts";
 import type { Findings } from "../experiment.ts";
-import { loads, sides, type Load, type Measured, type Plan, type Results, type Side } from "../join-delay.ts";
+
+export const sides = ["kernel", "userspace", "urgent"] as const;
+export type Side = (typeof sides)[number];
+const loads = ["idle", "busy"] as const;
+export type Load = (typeof loads)[number];
+
+export interface Plan {
+  readonly rounds: number;
+  /** Of each side and round. */
+  readonly connections: number;
+  /** Before them, not measured. */
+  readonly warmUp: number;
+  readonly responseBytes: number;
+  readonly holdMs: number;
+}
+
+/** Of each round. */
+export type Results = Readonly<Record<Load, Readonly<Record<Side, readonly MeasuredJoinDelays[]>>>>;
 
 const sideNames: Readonly<Record<Side, string>> = {
   kernel: "in the kernel",
@@ -18,7 +40,7 @@ const sinceSyn: Since = (delay) => delay.sinceSynUs;
 const sinceEstablished: Since = (delay) => delay.sinceEstablishedUs;
 const sinceAcknowledged: Since = (delay) => delay.sinceAcknowledgedUs;
 
-const valuesOf = (rounds: readonly Measured[], since: Since) =>
+const valuesOf = (rounds: readonly MeasuredJoinDelays[], since: Since) =>
   rounds.flatMap(({ delays }) => delays.map(since)).filter((value) => value !== undefined);
 
 const signed = (us: number) => `${us < 0 ? "−" : "+"}${Math.abs(us).toFixed(0)} µs`;
@@ -26,8 +48,8 @@ const signed = (us: number) => `${us < 0 ? "−" : "+"}${Math.abs(us).toFixed(0)
 /** By how much a side is later than the kernel: the median of what the rounds give, and on average of all connections. */
 function differences(results: Results, load: Load, side: Side, since: Since) {
   const { kernel, [side]: userspace } = results[load];
-  const of = (round: Measured) => summarizeDelays(valuesOf([round], since)).medianUs;
-  const all = (rounds: readonly Measured[]) => summarizeDelays(valuesOf(rounds, since)).meanUs;
+  const of = (round: MeasuredJoinDelays) => summarizeDelays(valuesOf([round], since)).medianUs;
+  const all = (rounds: readonly MeasuredJoinDelays[]) => summarizeDelays(valuesOf(rounds, since)).meanUs;
   return {
     medianUs: median(kernel.map((round, i) => of(userspace[i]) - of(round))),
     meanUs: all(userspace) - all(kernel),
@@ -73,7 +95,6 @@ function delaySection(results: Results, load: Load, id: string): Section {
 
 function partsSection(results: Results): Section {
   const title = "The path manager's own share";
-  const cpu = results.idle.userspace.map(({ cpuUsEach }) => cpuUsEach ?? 0);
   const { medianUs, meanUs } = differences(results, "idle", "userspace", sinceAcknowledged);
   const parts = {
     "the last packet of the handshake": sinceEstablished,
@@ -85,8 +106,6 @@ function partsSection(results: Results): Section {
     text: [
       `From the packet on which both act, user space adds ${signed(medianUs)} at the median, ${signed(meanUs)} on average, when idle: an ` +
         "event over netlink, a process that wakes, a handler, a command, and the look-up of the connection by its token.",
-      `The process of the controller is on a processor for ${median(cpu).toFixed(0)} µs per connection: for all events of its life, not ` +
-        "only the one that is waited for.",
     ],
     table: {
       columns: [{ title: "machine" }, { title: "since" }, { title: "path manager" }, ...columns],
