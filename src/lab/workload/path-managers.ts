@@ -50,7 +50,12 @@ export async function startPathManager(lab: Lab, host: string, choice: PathManag
   if (choice.kind === "kernel")
     for (const address of choice.addresses) manager.addEndpoint({ address, flags: ["subflow"] });
   const own = choice.kind === "controllers" || choice.kind === "command" ? new Daemon(lab, host, choice) : undefined;
-  await own?.ready();
+  try {
+    await own?.ready();
+  } catch (error) {
+    setPathManager(lab, host, "kernel");
+    throw error;
+  }
   return {
     ...(own && { pid: own.pid }),
     usage: () => own && usageOf(own.pid),
@@ -89,7 +94,8 @@ class Daemon {
       stream.on("data", (data: Buffer) => (this.#said = (this.#said + data.toString()).slice(-4000)));
     child.stdin.on("error", () => {});
     child.on("error", (error) => (this.#ended = error.message));
-    child.on("exit", (code, signal) => (this.#ended ??= `exit code ${code}, signal ${signal}`));
+    // Not before all that it said was read.
+    child.on("close", (code, signal) => (this.#ended ??= `exit code ${code}, signal ${signal}`));
     this.#forget = lab.whenClosed(() => child.kill("SIGKILL"));
   }
 
@@ -113,7 +119,8 @@ class Daemon {
 
   async stop(): Promise<void> {
     this.#forget();
-    if (this.#ended !== undefined) return;
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
     const exit = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await exit;
