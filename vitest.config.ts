@@ -11,7 +11,9 @@ const testRuns = [
 ];
 
 /** Tests of commands in a network namespace of their own, under names of their own, which measure nothing. */
-const commands = ["src/cli/{build,chain,chain-edit,chain-members,events,explain,paths,paths-run,watch}.system.test.ts"];
+const commands = [
+  "src/cli/{build,chain,chain-edit,chain-members,events,examples-paths,explain,paths,paths-run,watch}.system.test.ts",
+];
 
 // Files share processes: loading modules takes longer than most tests do. Unit tests, test runs and commands want nothing but a
 // processor, and use all there are. The other system tests change what all of the machine share, and measure: one file at a
