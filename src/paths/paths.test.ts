@@ -5,6 +5,7 @@ import {
   controller,
   fullmesh,
   ndiffports,
+  serverLimit,
   streaming,
   type Connection,
   type Controller,
@@ -252,6 +253,15 @@ test("a connection that ends before its subflows are asked for is no error, and 
   kernel.establish();
   expect(kernel.failures).toEqual([]);
   expect(kernel.model.connections.get(1)!.pending).toEqual([]);
+});
+
+test("serverLimit() closes what is too much from one address, and from all together", () => {
+  const kernel = new FakeKernel(serverLimit({ perAddress: 2, mostSubflows: 4 }));
+  kernel.tell("created", { local, remote, serverSide: true });
+  const connection = kernel.model.connections.get(1)!;
+  for (const [i, address] of ["10.0.9.1", "10.0.9.1", "10.0.9.2", "10.0.9.3", "10.0.9.4"].entries())
+    kernel.tell("subflow_established", { local, remote: { address, port: 50_000 + i } });
+  expect(connection.subflows.map((one) => one.remote.port)).toEqual([443, 50_000, 50_002, 50_003]);
 });
 
 describe("timers of connections", () => {
