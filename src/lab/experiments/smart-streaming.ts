@@ -8,7 +8,7 @@ const quick: StreamingPlan = { lossPercents: [10], goodBlocks: 1, badBlocks: 4, 
 
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {
   const plan = brief ? quick : whole;
-  onProgress(`${plan.connections} connections of ${plan.goodBlocks + plan.badBlocks} s for each loss and side`);
+  onProgress(`connections for each loss and side: ${plan.connections}, of ${plan.goodBlocks + plan.badBlocks} s`);
   const runs = async (side: Side): Promise<Stream[][]> =>
     await Promise.all(
       // Half a megabit each: they do not get into each other's way.

@@ -5,7 +5,7 @@ import { streaming } from "./streaming.ts";
 
 const blockBytes = 65_536;
 const second = { local: { address: "10.0.2.1", port: 41_000 }, remote, localId: 1, remoteId: 0, backup: false };
-const idle = { unacked: 0, notsentBytes: 0, backoff: 0, rttUs: 20_000, rttvarUs: 5000, rtoUs: 220_000 };
+const idle = { unacked: 0, notsentBytes: 0, backoff: 0, rttUs: 20_000, rtoUs: 220_000 };
 
 beforeEach(() =>
   vi.useFakeTimers({ toFake: ["setTimeout", "setInterval", "clearTimeout", "clearInterval", "performance"] }),
@@ -72,6 +72,25 @@ describe("streaming()", () => {
     one.subflow(second.local.address, {});
     one.kernel.tell("subflow_established", second);
     await vi.advanceTimersByTimeAsync(50);
+    expect(closed(one.kernel)).toEqual([local]);
+  });
+
+  test("closes a subflow that brings nothing over for two round trips", async () => {
+    const one = sender();
+    one.kernel.establish();
+    one.kernel.tell("subflow_established", second);
+    one.subflow(second.local.address, { unacked: 1 });
+    await vi.advanceTimersByTimeAsync(100);
+    one.subflow(local.address, { unacked: 4, rtoUs: 300_000, rttUs: 100_000 });
+    await goOn(one, 0, 40_000, 600);
+    expect(closed(one.kernel)).toEqual([]);
+    one.subflow(second.local.address, { unacked: 0 });
+    one.kernel.tell("subflow_closed", second);
+    await goOn(one, 40_000, 40_000, 500);
+    expect(closed(one.kernel)).toEqual([]);
+    one.subflow(second.local.address, {});
+    one.kernel.tell("subflow_established", second);
+    await goOn(one, 40_000, 40_000, 50);
     expect(closed(one.kernel)).toEqual([local]);
   });
 

@@ -33,7 +33,7 @@ const count = ({ subflows, pending }: Connection) => subflows.length + pending.l
 
 /**
  * What a late block waits for, the longest timer first: subflows that retransmit in vain; those that are busy while nothing is
- * acknowledged for longer than their round trips vary; those that are busy while one that was there when the block began is not.
+ * acknowledged for two of their round trips; those that are busy while one that was there when the block began is not.
  */
 function holdingUp({ subflows }: Connection, block: Block, silentMs: number): Subflow[] {
   const all = subflows.flatMap((subflow) => {
@@ -43,7 +43,7 @@ function holdingUp({ subflows }: Connection, block: Block, silentMs: number): Su
   const isIdle = all.some(({ subflow, isBusy }) => !isBusy && block.subflows.has(subflow));
   return all
     .filter(({ isBusy }) => isBusy)
-    .filter(({ tcp }) => isIdle || tcp.backoff > 0 || silentMs > lookMs + (tcp.rttUs + 4 * tcp.rttvarUs) / 1000)
+    .filter(({ tcp }) => isIdle || tcp.backoff > 0 || silentMs > lookMs + (2 * tcp.rttUs) / 1000)
     .sort((a, b) => b.tcp.rtoUs - a.tcp.rtoUs)
     .map(({ subflow }) => subflow);
 }

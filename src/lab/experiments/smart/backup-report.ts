@@ -167,7 +167,7 @@ export function findings(plan: BackupPlan, results: BackupResults): Findings {
       `after ${plan.beforeMs / 1000} s the first path loses ${plan.lossPercent} % of the packets, each way, for ${plan.afterMs / 1000} s`,
       "kernel: its own path manager, an endpoint with the flags subflow and backup at the second interface",
       "backup(): nothing there until a retransmission timer passes the threshold; then a subflow, and the first one is closed",
-      `${plan.rounds} rounds, all sides at the same time, each in a lab of its own`,
+      `rounds: ${plan.rounds}, all sides at the same time, each in a lab of its own`,
     ],
     sections: [
       {

@@ -79,7 +79,7 @@ export function findings(plan: StreamingPlan, results: StreamingResults): Findin
       "path of the connection loses packets, and another one that is good is there?",
     setup: [
       `a client with two interfaces (${link.rateMbit} Mbit/s, ${link.rttMs} ms each) sends to a server with one address; the connection opens over the first`,
-      `${goodBlocks} blocks without loss, then ${badBlocks} while the first path loses ${lossPercents.join(", ")} % of the packets, each way; ${connections} connections each`,
+      `blocks without loss: ${goodBlocks}, then ${badBlocks} while the first path loses ${lossPercents.join(", ")} % of the packets, each way; connections each: ${connections}`,
       "a block's delay: from the write to the arrival of its last byte; a late block does not keep the next one back",
       "kernel: its own path manager, an endpoint with the flags subflow and fullmesh at the second interface",
       "streaming(): looks at a block's progress half-way through the second, and closes what a late block waits for",
