@@ -165,8 +165,11 @@ export class LiveConnection implements Connection {
   announce({ address, port, interfaceIndex }: Parameters<Connection["announce"]>[0]): number {
     const send = (id: number) =>
       this.host.pathManager.announce({ token: this.token, address, id, port, interfaceIndex });
-    const id = this.#withId(address, port, send, 1);
-    this.#announced.set(id, { address, port, interfaceIndex });
+    let id = 0;
+    const isDone = this.#do(["closed"], () => {
+      id = this.#withId(address, port, send, 1);
+    });
+    if (isDone) this.#announced.set(id, { address, port, interfaceIndex });
     return id;
   }
 

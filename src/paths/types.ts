@@ -83,7 +83,7 @@ export interface Connection {
   removeSubflow(subflow: Subflow | PendingSubflow): void;
   /** Asks both sides to use a subflow only when no other is left, or as any other again. */
   setBackup(subflow: Subflow, backup: boolean): void;
-  /** Tells the peer of an address. @returns its id */
+  /** Tells the peer of an address. @returns its id; 0 when the peer was not told, for the connection has just ended */
   announce(address: { readonly address: string; readonly port?: number; readonly interfaceIndex?: number }): number;
   /** Takes an address back; both sides close its subflows. */
   withdraw(id: number): void;
