@@ -1,9 +1,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { chainNames } from "../chain/store.ts";
 import { listConnections } from "../linux/index.ts";
@@ -76,6 +77,32 @@ test("emptcp paths run --urgent runs at real-time priority, or the highest there
   const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1].split(" ").map(Number);
   const [nice, realtime] = [fields[19 - 3], fields[40 - 3]];
   expect(realtime > 0 || nice === -20).toBe(true);
+});
+
+const sleepsIn = (status: string): string => /^voluntary_ctxt_switches:\s*(\d+)$/m.exec(status)![1];
+
+/** How often each thread of a process has gone to sleep so far: whoever wakes goes to sleep again. */
+function sleepsOf(pid: number): Record<string, string> {
+  const tasks = `/proc/${pid}/task`;
+  return Object.fromEntries(
+    readdirSync(tasks).map((thread) => [thread, sleepsIn(readFileSync(`${tasks}/${thread}/status`, "utf8"))]),
+  );
+}
+
+test("emptcp paths run sleeps while nothing happens: no thread wakes for a second", async () => {
+  write("export default ndiffports();");
+  const { pid } = await run();
+  await pair.connect();
+  await eventually(() => expect(counts()).toEqual([2]));
+  // Soon, not at once: what is left of the start is cleaned up first.
+  await vi.waitFor(
+    async () => {
+      const before = sleepsOf(pid!);
+      await sleep(1000);
+      expect(sleepsOf(pid!)).toEqual(before);
+    },
+    { timeout: 30_000, interval: 0 },
+  );
 });
 
 test("emptcp paths run shows what a handler throws with its place, and others go on", async () => {
