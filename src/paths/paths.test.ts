@@ -249,12 +249,11 @@ describe("Model", () => {
 
 test("a connection that ends before its subflows are asked for is no error, and nothing waits for them", () => {
   const kernel = new FakeKernel(ndiffports({ subflows: 4 }));
-  kernel.refusal = new PathManagerError({ kind: "closed", action: "", errno: 107, reason: "it is closing"
-  expect(kernel.model.connections.get(1)!.announce({ address: "10.0.2.1" })).toBe(0);
-});
+  kernel.refusal = new PathManagerError({ kind: "closed", action: "", errno: 107, reason: "it is closing" });
   kernel.establish();
   expect(kernel.failures).toEqual([]);
   expect(kernel.model.connections.get(1)!.pending).toEqual([]);
+  expect(kernel.model.connections.get(1)!.announce({ address: "10.0.2.1" })).toBe(0);
 });
 
 test("serverLimit() closes what is too much from one address, and from all together", () => {
