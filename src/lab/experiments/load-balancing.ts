@@ -10,7 +10,7 @@ import { send } from "./load-balancing/send.ts";
 import { controllerOf, sideNames, sides } from "./load-balancing/sides.ts";
 
 const whole: Plan = { megabytes: 100 * 1.048576, runs: 20, places: 4, periodMs: 2500 };
-const quick: Plan = { megabytes: 4, runs: 1, places: 1, periodMs: 400 };
+const quick: Plan = { megabytes: 4, runs: 1, places: 1, periodMs: 250 };
 
 /** Transfers take long and little of the machine: some run at the same time, each at a place of its own. */
 async function run({ quick: brief, onProgress = () => {} }: ExperimentOptions): Promise<Findings> {

@@ -123,15 +123,12 @@ function inUse(results: Results): Section {
   };
 }
 
-/** Token buckets are full at first, and the handshake is counted but not timed. */
+/** Token buckets are full at first. */
 const tolerance = 1.05;
-
-const mbitOfBusiest = ({ megabytes }: Plan, { carriedPerByte, pathPercent, seconds }: Sent) =>
-  (8 * megabytes * carriedPerByte * Math.max(...pathPercent)) / 100 / seconds;
 
 export function findings(plan: Plan, results: Results): Findings {
   const all = sides.flatMap((side) => results[side]);
-  const busiest = Math.max(...all.map((sent) => mbitOfBusiest(plan, sent)));
+  const busiest = Math.max(...all.map(({ busiestMbit }) => busiestMbit));
   const left = results.ndiffports;
   const replaced = [...results["at-once"], ...results.refresh].map((sent) => sent.subflows - subflows);
   const atATime = (side: Side) => mean(results[side].map(({ busyPaths }) => busyPaths));

@@ -2,11 +2,13 @@
 import { controller, runControllers, type Controller } from "../../../paths/index.ts";
 import type { Lab } from "../../lab.ts";
 import { readLinkCounters, samplePaths } from "../../measure/counters.ts";
-import { startTransfer } from "../../workload/transfer.ts";
+import { megabits, startTransfer } from "../../workload/transfer.ts";
 import { pathMbit, type Place } from "./place.ts";
 
 export interface Sent {
   readonly seconds: number;
+  /** What the busiest path carried, headers and all. */
+  readonly busiestMbit: number;
   /** Of all bytes on the paths, in percent, in the order of the paths. */
   readonly pathPercent: readonly number[];
   /** How many paths carried data at a time: the mean of all half-seconds. */
@@ -38,22 +40,25 @@ export async function send(lab: Lab, place: Place, chosen: Controller, bytes: nu
   });
   try {
     const carried = () => paths.map((name) => readLinkCounters(lab)[name].forward.sent.bytes);
-    const before = carried();
     const transfer = await startTransfer(lab, { client, server, address, direction: "upload", bytes });
     const { token } = transfer.info();
+    const startedAt = performance.now();
+    // What the transfer before left in the queues is on its way, perhaps.
+    const before = carried();
     const busy: number[] = [];
     const stop = samplePaths(lab, sampleMs, ({ mbit }) =>
       busy.push(paths.filter((name) => mbit[name].forward > idleMbit).length),
     );
     try {
       const { elapsedMs, ok } = await transfer.done;
-      const after = carried();
-      const grown = after.map((value, i) => value - before[i]);
+      const grown = carried().map((value, i) => value - before[i]);
+      const watchedMs = performance.now() - startedAt;
       const all = grown.reduce((sum, value) => sum + value, 0);
       lab.check();
       if (failures.length > 0) throw new Error(`A controller failed: ${failures.join("; ")}`);
       return {
         seconds: elapsedMs / 1000,
+        busiestMbit: megabits(Math.max(...grown), watchedMs),
         pathPercent: grown.map((value) => (100 * value) / all),
         busyPaths: busy.reduce((sum, value) => sum + value, 0) / Math.max(1, busy.length),
         subflows: 1 + (joined.get(token) ?? 0),
