@@ -133,6 +133,11 @@ describe("a lab with two links", () => {
     expect(result).toMatchObject({ sentBytes: 3_000_001, receivedBytes: 3_000_001, ok: true });
   });
 
+  test("bulk() refuses what it could not end with, and says why", async () => {
+    for (const bytes of [0.5, -1, NaN]) await expect(bulk(lab, { bytes })).rejects.toThrow(`transfer ${bytes} bytes`);
+    await expect(bulk(lab)).rejects.toThrow("neither bytes nor seconds");
+  });
+
   test("bulk() over plain TCP tells that it is not MPTCP", async () => {
     const transfer = await startTransfer(lab, { protocol: "tcp", bytes: 1_000_000 });
     expect(mptcpInfo(transfer.client)).toMatchObject({ fallback: true, subflows: [] });

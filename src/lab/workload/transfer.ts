@@ -182,7 +182,10 @@ export async function bulk(lab: Lab, options: TransferOptions): Promise<Transfer
   ).done;
 }
 
-/** Starts a transfer; `stop()` it, or await `done`. */
+/** Starts a transfer; `stop()` it, or await `done`. @throws RangeError when `bytes` is no whole number */
 export async function startTransfer(lab: Lab, options: TransferOptions = {}): Promise<Transfer> {
+  const { bytes = 0 } = options;
+  if (!Number.isSafeInteger(bytes) || bytes < 0)
+    throw new RangeError(`Cannot transfer ${bytes} bytes: give a whole number`);
   return new Transfer(await connectHosts(lab, options), options);
 }
