@@ -85,6 +85,7 @@ export async function comparePathManagers(say: (what: string) => void): Promise<
         say(`round ${round + 1} of ${rounds}, ${name}; ${stolen().toFixed(0)} % of the time was stolen`);
       }
     }
+    say(`${eventsPerConnection.toFixed(1)} events of each connection`);
     for (const name of choices.keys()) {
       if (name === "kernel") continue;
       managers[name]!.recovery = await measureRecovery(lab, choices.get(name)!);
