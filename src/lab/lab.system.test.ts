@@ -135,7 +135,7 @@ describe("a lab with two links", () => {
 
   test("bulk() refuses what it could not end with, and says why", async () => {
     for (const bytes of [0.5, -1, NaN]) await expect(bulk(lab, { bytes })).rejects.toThrow(`transfer ${bytes} bytes`);
-    await expect(bulk(lab)).rejects.toThrow("neither bytes nor seconds");
+    await expect(bulk(lab, {})).rejects.toThrow("neither bytes nor seconds");
   });
 
   test("bulk() over plain TCP tells that it is not MPTCP", async () => {
