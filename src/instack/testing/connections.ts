@@ -2,7 +2,14 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import type { AddressInfo, Server, Socket } from "node:net";
-import { connectMptcp, createNetns, dumpTcpSockets, listenMptcp, withNetns } from "../../linux/index.ts";
+import {
+  connectMptcp,
+  createNetns,
+  dumpTcpSockets,
+  listenMptcp,
+  withNetns,
+  type TcpSocket,
+} from "../../linux/index.ts";
 
 /** Makes a namespace whose loopback is up. */
 export function makeNetns(name: string): void {
@@ -64,19 +71,24 @@ export class Connections {
     );
   }
 
-  /** How many sockets of the namespace, the listening one left out, use which congestion control. */
+  /** Their sockets, those of both ends; earlier ones of the namespace may not be gone yet. */
+  #sockets(): TcpSocket[] {
+    return dumpTcpSockets(this.#netns).filter(
+      ({ state, local, remote }) => state === "established" && [local.port, remote.port].includes(this.port),
+    );
+  }
+
+  /** How many of their sockets use which congestion control. */
   congestionControls(): Record<string, number> {
     const counts: Record<string, number> = {};
-    for (const { state, congestionControl = "" } of dumpTcpSockets(this.#netns))
-      if (state === "established") counts[congestionControl] = (counts[congestionControl] ?? 0) + 1;
+    for (const { congestionControl = "" } of this.#sockets())
+      counts[congestionControl] = (counts[congestionControl] ?? 0) + 1;
     return counts;
   }
 
   /** Of both ends of the connections. */
   tokens(): number[] {
-    return dumpTcpSockets(this.#netns).flatMap(({ state, mptcp }) =>
-      state === "established" && mptcp ? [mptcp.tokenLocal] : [],
-    );
+    return this.#sockets().flatMap(({ mptcp }) => (mptcp ? [mptcp.tokenLocal] : []));
   }
 
   close(): void {

