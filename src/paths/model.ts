@@ -34,7 +34,7 @@ export class Model {
 
   #takeOfConnection(event: WithToken): void {
     if (event.kind === "created") return this.#created(event);
-    // It says all that `created` says, which nobody may have asked for.
+    // It says all that `created` says, which may have been missed.
     if (event.kind === "established") this.#created(event);
     const connection = this.connections.get(event.token);
     if (!connection) return;

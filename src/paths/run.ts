@@ -33,10 +33,11 @@ export type RunOptions = {
 /** Of connections and sockets that come and go so fast that they cannot be listed. */
 const retrySyncMs = 50;
 
-/** Events by which nothing becomes known but themselves, and the handlers that have a use for them. */
+/**
+ * Events by which nothing becomes known but themselves, and the handlers that have a use for them. `created` is none of them,
+ * though `established` says as much: who has just woken for the one is twice as quick to answer the other.
+ */
 const optional = {
-  // A timer may run out before the connection is established.
-  created: ["created", "timeout"],
   listener_created: ["listenerCreated"],
   listener_closed: ["listenerClosed"],
 } as const satisfies { readonly [kind in MptcpEventKind]?: readonly HandlerName[] };
@@ -111,10 +112,7 @@ export class ControllerRun implements Manager, Disposable {
     this.#sync();
   }
 
-  /**
-   * A process that wakes when a connection is created keeps its client, which has just been answered, from a processor; then
-   * everything is later, what comes next above all.
-   */
+  /** What nobody listens to wakes nobody. */
   #leaveOut(): void {
     const kinds = Object.keys(optional) as (keyof typeof optional)[];
     this.#events?.leaveOut(kinds.filter((kind) => !optional[kind].some((name) => this.#handlers.listens(name))));
