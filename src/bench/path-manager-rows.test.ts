@@ -17,7 +17,7 @@ function measured(delayUs: number, missed: number): Measured {
     calm: rounds,
     storm: rounds,
     memory: [{ residentMiB: delayUs, proportionalMiB: 1 }],
-    asleep: [{ cpuMsPerSecond: 0, sleepsPerSecond: 0 }],
+    asleep: { cpuMsPerSecond: 0, sleepsPerSecond: 0 },
     recovery: { begun: 100, joined: missed === 0 ? 100 : 0, kept: 100, atWorkMs: 50 },
   };
 }

@@ -55,8 +55,8 @@ export function pathManagerRows({ mptcpd, managers, eventsPerConnection }: Compa
     ...row("CPU per event at that rate", "µs", 1, inStorm(cpuPerEventUs)),
     ...row("memory, resident", "MiB", 1, ({ memory }) => median(memory.map((one) => one.residentMiB))),
     ...row("memory, shared pages in part", "MiB", 1, ({ memory }) => median(memory.map((one) => one.proportionalMiB))),
-    ...row("asleep: CPU in a second", "ms", 3, ({ asleep }) => median(asleep.map((one) => one.cpuMsPerSecond))),
-    ...row("asleep: wake-ups in a second", "", 1, ({ asleep }) => median(asleep.map((one) => one.sleepsPerSecond))),
+    ...row("asleep: CPU in a second", "ms", 3, ({ asleep }) => asleep?.cpuMsPerSecond ?? NaN),
+    ...row("asleep: wake-ups in a second", "", 1, ({ asleep }) => asleep?.sleepsPerSecond ?? NaN),
     ...(restart
       ? [
           ...row(`${restarted}: first join after`, "ms", 0, (one) => one.recovery!.atWorkMs),

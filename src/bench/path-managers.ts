@@ -27,7 +27,9 @@ export const stormPerSecond = 2000;
 const storm = { count: 3000, perSecond: stormPerSecond, holdMs: 1000 } as const;
 /** Until connections that were closed are gone, and their ends were told. */
 const settleMs = 400;
-const asleepMs = 2000;
+/** Until memory that was needed no more is given back: whoever was busy is tidying up for a while. */
+const tidyMs = 3000;
+const asleepMs = 5000;
 
 export type ManagerName = "emptcp" | "mptcpd" | "kernel";
 
@@ -48,13 +50,13 @@ export interface Asleep {
   readonly sleepsPerSecond: number;
 }
 
-/** One of each for each round. */
+/** Lists have one of each round; the rest is measured once. */
 export interface Measured {
   readonly calm: Series[];
   readonly storm: Series[];
   /** Behind the connections. */
   readonly memory: ProcessMemory[];
-  readonly asleep: Asleep[];
+  asleep?: Asleep;
   recovery?: Recovery;
 }
 
@@ -70,28 +72,37 @@ export async function comparePathManagers(say: (what: string) => void): Promise<
   const mptcpd = offerMptcpd(choices);
   say("version" in mptcpd ? mptcpd.version : `no baseline, for mptcpd is not available: ${mptcpd.failure}`);
   choices.set("kernel", { kind: "kernel", addresses: [secondAddress] });
+  const managers: Partial<Record<ManagerName, Measured>> = {};
+  let eventsPerConnection = 0;
+  for (let round = 0; round < rounds; round++) {
+    // Each goes first once: what drifts meanwhile favours none.
+    const order = [...choices.keys()];
+    for (const name of [...order.slice(round % order.length), ...order.slice(0, round % order.length)]) {
+      const stolen = watchSteal();
+      const into = (managers[name] ??= { calm: [], storm: [], memory: [] });
+      const events = await inFreshLab((lab) => measureRound(lab, choices.get(name)!, into, round === rounds - 1));
+      // Of a connection without a second subflow there are fewer.
+      eventsPerConnection = Math.max(eventsPerConnection, events);
+      say(`round ${round + 1} of ${rounds}, ${name}; ${stolen().toFixed(0)} % of the time was stolen`);
+    }
+  }
+  say(`${eventsPerConnection.toFixed(1)} events of each connection`);
+  for (const name of choices.keys()) {
+    if (name === "kernel") continue;
+    managers[name]!.recovery = await inFreshLab((lab) => measureRecovery(lab, choices.get(name)!));
+    say(`restart of ${name}`);
+  }
+  return { mptcpd, eventsPerConnection, managers };
+}
+
+/**
+ * Connections leave ports in TIME-WAIT for a minute. Where half of an address's ports are taken, the kernel needs milliseconds
+ * to find one for a subflow, whoever asks: one round would spoil the next.
+ */
+async function inFreshLab<T>(measure: (lab: Lab) => Promise<T>): Promise<T> {
   const lab = await createLab(joinDelayLab);
   try {
-    const managers: Partial<Record<ManagerName, Measured>> = {};
-    let eventsPerConnection = 0;
-    for (let round = 0; round < rounds; round++) {
-      // Each goes first once: what drifts meanwhile favours none.
-      const order = [...choices.keys()];
-      for (const name of [...order.slice(round % order.length), ...order.slice(0, round % order.length)]) {
-        const stolen = watchSteal();
-        const into = (managers[name] ??= { calm: [], storm: [], memory: [], asleep: [] });
-        // Of a connection without a second subflow there are fewer.
-        eventsPerConnection = Math.max(eventsPerConnection, await measureRound(lab, choices.get(name)!, into));
-        say(`round ${round + 1} of ${rounds}, ${name}; ${stolen().toFixed(0)} % of the time was stolen`);
-      }
-    }
-    say(`${eventsPerConnection.toFixed(1)} events of each connection`);
-    for (const name of choices.keys()) {
-      if (name === "kernel") continue;
-      managers[name]!.recovery = await measureRecovery(lab, choices.get(name)!);
-      say(`restart of ${name}`);
-    }
-    return { mptcpd, eventsPerConnection, managers };
+    return await measure(lab);
   } finally {
     await lab.close();
   }
@@ -118,7 +129,7 @@ function offerMptcpd(choices: Map<ManagerName, PathManagerChoice>): Comparison["
 }
 
 /** @returns how many events the kernel tells of a connection */
-async function measureRound(lab: Lab, choice: PathManagerChoice, into: Measured): Promise<number> {
+async function measureRound(lab: Lab, choice: PathManagerChoice, into: Measured, isLast: boolean): Promise<number> {
   const manager = await startPathManager(lab, "client", choice);
   try {
     const eventsPerConnection = await countEvents(lab);
@@ -132,7 +143,7 @@ async function measureRound(lab: Lab, choice: PathManagerChoice, into: Measured)
     }
     if (manager.pid !== undefined) {
       into.memory.push(memoryOf(manager.pid));
-      into.asleep.push(await measureAsleep(manager.pid));
+      if (isLast) into.asleep = await measureAsleep(manager.pid);
       manager.check();
     }
     return eventsPerConnection;
@@ -151,6 +162,7 @@ async function countEvents(lab: Lab): Promise<number> {
 }
 
 async function measureAsleep(pid: number): Promise<Asleep> {
+  await sleep(tidyMs);
   const [before, start] = [costOf(pid), performance.now()];
   await sleep(asleepMs);
   const [after, seconds] = [costOf(pid), (performance.now() - start) / 1000];
