@@ -148,7 +148,9 @@ describe("blk_subflow and add_subflow", () => {
       }
       await chain.edit(({ actors }) => actors.remove("blk_subflow").add("add_subflow"));
       await subflows(transfer, 2);
-      expect(client("AddAddr")).toBe(1);
+      // The server may say it once more before it hears that it was heard.
+      expect(client("AddAddr")).toBeGreaterThan(0);
+      expect(client("AddAddr")).toBeLessThan(3);
       expect(client("MPJoinSynTx")).toBe(1);
       await carries("lte", towards(way), (mbit) => mbit > 8);
       await finish(transfer);

@@ -161,8 +161,9 @@ export function findings(plan: Plan, results: Results): Findings {
         seen: `${left.map((sent) => sent.subflows).join(", ")} in all`,
       },
       {
-        what: "the others replaced some in each transfer",
-        ok: replaced.every((count) => count > 0),
+        what: "the others replaced some in each transfer, of few in one at least",
+        // Subflows of a short transfer may be spread well from the start.
+        ok: plan.runs < 10 ? replaced.some((count) => count > 0) : replaced.every((count) => count > 0),
         seen: `${Math.min(...replaced)} to ${Math.max(...replaced)}`,
       },
       // A few draws may be lucky ones.
