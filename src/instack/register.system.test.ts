@@ -169,12 +169,12 @@ describe("what a killed process left", () => {
 describe("RunningInStack", () => {
   test("replace() moves running sockets and their namespace to the new policy, with the state of the old one", async () => {
     const running = registerInStack(counting, { name, base: "reno" });
-    const connections = await connect(20);
+    const connections = await connect(100);
     await connections.send(50_000);
     const before = acked(running, "own");
     const sending = connections.send(300_000);
     expect(await running.replace(counting, { base: "cubic" })).toMatchObject({
-      sockets: 41,
+      sockets: 201,
       refused: 0,
       namespaces: 1,
     });
@@ -186,7 +186,7 @@ describe("RunningInStack", () => {
     await connections.send(50_000);
     await connections.add(1);
     expect(acked(running, "own")).toBeGreaterThan(was);
-    expect(connections.congestionControls()).toEqual({ [name]: 42 });
+    expect(connections.congestionControls()).toEqual({ [name]: 202 });
   });
 
   test("replace() leaves running sockets alone where it is told to", async () => {
