@@ -67,8 +67,9 @@ function countOptions(host: string, wanted: (option: TcpOption) => boolean) {
 const announces = (option: TcpOption) => option.kind === "addAddr" && !("echo" in option && option.echo);
 const setsPriority = (option: TcpOption) => option.kind === "mpPrio";
 
-async function subflows(transfer: Transfer, many: number): Promise<void> {
-  await vi.waitFor(() => expect(transfer.info().subflows).toHaveLength(many), { timeout: 5000 });
+/** @param explain what else was seen, where there are not as many in time */
+async function subflows(transfer: Transfer, many: number, explain = () => ""): Promise<void> {
+  await vi.waitFor(() => expect(transfer.info().subflows, explain()).toHaveLength(many), { timeout: 8000 });
 }
 
 async function mbit(link: string, direction: "forward" | "backward", forMs = 500): Promise<number> {
@@ -147,7 +148,12 @@ describe("blk_subflow and add_subflow", () => {
         expect(server("EchoAdd")).toBe(0);
       }
       await chain.edit(({ actors }) => actors.remove("blk_subflow").add("add_subflow"));
-      await subflows(transfer, 2);
+      await subflows(transfer, 2, () => {
+        const seen = ["AddAddr", "AddAddrDrop", "MPJoinSynTx", "MPJoinSynAckRx"].map(
+          (name) => `${name} ${client(name)}`,
+        );
+        return `${seen.join(", ")}; ${JSON.stringify(chain.counters().actors)}`;
+      });
       // The server may say it once more before it hears that it was heard.
       expect(client("AddAddr")).toBeGreaterThan(0);
       expect(client("AddAddr")).toBeLessThan(3);

@@ -47,7 +47,8 @@ function printSection({ title, text, table }: Section): void {
   for (const paragraph of text) print(paragraph);
   print("");
   const columns = table.columns.map((column, i) => ({
-    title: column.title.toUpperCase(),
+    // Units keep their letters.
+    title: column.title.replace(/^[^(]*/, (name) => name.toUpperCase()),
     of: (row: readonly string[]) => row[i],
     ...(column.number && { align: "right" as const }),
   }));
