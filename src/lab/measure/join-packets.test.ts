@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { SeenPacket } from "../../linux/capture.ts";
-import { emitPacket, mptcpToken, parseIpAddress, TcpFlag, type TcpOption } from "../../wire/index.ts";
+import { mptcpToken, TcpFlag, type TcpOption } from "../../wire/index.ts";
+import { tcpFrame } from "../testing/frames.ts";
 import { JoinCollector } from "./join-packets.ts";
 
 const [client, second, server] = ["10.0.1.1", "10.0.2.1", "10.0.1.2"];
@@ -16,33 +17,14 @@ interface Sent {
 
 function packet({ atUs, port, flags, option, sequence = 7, from = client }: Sent): SeenPacket {
   const leaves = from !== server;
-  const bytes = emitPacket({
-    ethernet: { destination: new Uint8Array(6), source: new Uint8Array(6), tags: [], etherType: 0x0800 },
-    ip: {
-      version: 4,
-      trafficClass: 0,
-      identification: 1,
-      reservedFlag: false,
-      dontFragment: true,
-      moreFragments: false,
-      fragmentOffset: 0,
-      timeToLive: 64,
-      protocol: 6,
-      source: parseIpAddress(from),
-      destination: parseIpAddress(leaves ? server : client),
-      options: new Uint8Array(0),
-    },
-    tcp: {
-      sourcePort: leaves ? port : 80,
-      destinationPort: leaves ? 80 : port,
-      sequence,
-      acknowledgment: 1,
-      flags,
-      window: 500,
-      urgentPointer: 0,
-      options: option ? [option] : [],
-    },
-    payload: new Uint8Array(0),
+  const bytes = tcpFrame({
+    source: from,
+    destination: leaves ? server : client,
+    sourcePort: leaves ? port : 80,
+    destinationPort: leaves ? 80 : port,
+    sequence,
+    flags,
+    options: option ? [option] : [],
   });
   return {
     bytes,

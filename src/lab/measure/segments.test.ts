@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { emitPacket, parseIpAddress, TcpFlag, type Dss, type TcpOption } from "../../wire/index.ts";
+import { TcpFlag, type Dss, type TcpOption } from "../../wire/index.ts";
+import { tcpFrame } from "../testing/frames.ts";
 import { DataFollower } from "./segments.ts";
 
 /** Near the end of the numbers: both sequences wrap. */
@@ -9,33 +10,15 @@ const firstData = 0xffff_ffff_ffff_ff00n;
 type Sent = { readonly port?: number; readonly flags?: number; readonly sequence: number; readonly option?: TcpOption };
 
 function frame({ port = 4000, flags = TcpFlag.ack, sequence, option }: Sent, bytes = 0): Uint8Array {
-  return emitPacket({
-    ethernet: { destination: new Uint8Array(6), source: new Uint8Array(6), tags: [], etherType: 0x0800 },
-    ip: {
-      version: 4,
-      trafficClass: 0,
-      identification: 1,
-      reservedFlag: false,
-      dontFragment: true,
-      moreFragments: false,
-      fragmentOffset: 0,
-      timeToLive: 64,
-      protocol: 6,
-      source: parseIpAddress("10.0.1.1"),
-      destination: parseIpAddress("10.0.3.2"),
-      options: new Uint8Array(0),
-    },
-    tcp: {
-      sourcePort: port,
-      destinationPort: 80,
-      sequence: sequence >>> 0,
-      acknowledgment: 1,
-      flags,
-      window: 500,
-      urgentPointer: 0,
-      options: option ? [option] : [],
-    },
-    payload: new Uint8Array(bytes),
+  return tcpFrame({
+    source: "10.0.1.1",
+    destination: "10.0.3.2",
+    sourcePort: port,
+    destinationPort: 80,
+    sequence: sequence >>> 0,
+    flags,
+    options: option ? [option] : [],
+    payloadBytes: bytes,
   });
 }
 
