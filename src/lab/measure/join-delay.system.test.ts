@@ -33,7 +33,6 @@ test.each(choices)("measureJoinDelays() finds the second subflow of every connec
     expect(sinceEstablishedUs).toBeGreaterThan(sinceAcknowledgedUs!);
     expect(sinceSynUs).toBeGreaterThan(sinceEstablishedUs);
   }
-  expect(manager.usage()?.cpuMs ?? 1).toBeGreaterThan(0);
   await manager.stop();
 });
 

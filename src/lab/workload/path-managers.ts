@@ -1,7 +1,7 @@
 /** Who makes second subflows on a host of a lab: the kernel, controllers in a process of their own, or a foreign daemon. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { withNetns } from "../../linux/netns.ts";
 import { PathManager } from "../../linux/path-manager.ts";
@@ -22,18 +22,10 @@ export type PathManagerChoice =
 export interface RunningPathManager {
   /** Of the process that decides; undefined for the kernel and the caller. */
   readonly pid?: number;
-  /** What that process used since it began. Undefined without one. */
-  readonly usage: () => ProcessUsage | undefined;
   /** @throws Error with what it said, when the process has ended by itself */
   readonly check: () => void;
   /** Ends it and gives the host back to the kernel's path manager, without endpoints. Safe to call twice. */
   readonly stop: () => Promise<void>;
-}
-
-export interface ProcessUsage {
-  /** Of all its threads, in user space and in the kernel. */
-  readonly cpuMs: number;
-  readonly residentKilobytes: number;
 }
 
 const readyMs = 10_000;
@@ -58,7 +50,6 @@ export async function startPathManager(lab: Lab, host: string, choice: PathManag
   }
   return {
     ...(own && { pid: own.pid }),
-    usage: () => own && usageOf(own.pid),
     check: () => own?.check(),
     stop: async () => {
       await own?.stop();
@@ -141,17 +132,4 @@ function listens(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-/** @throws Error when there is no such process */
-export function usageOf(pid: number): ProcessUsage {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const threads = readdirSync(`/proc/${pid}/task`).map((id) =>
-    readFileSync(`/proc/${pid}/task/${id}/schedstat`, "utf8"),
-  );
-  return {
-    // The first number: nanoseconds on a processor.
-    cpuMs: threads.reduce((sum, line) => sum + Number(line.split(" ")[0]) / 1e6, 0),
-    residentKilobytes: Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0),
-  };
 }
